@@ -1,0 +1,3 @@
+//! The shared pipeline: source, slot, encoder, broadcast.
+
+pub mod frame;

@@ -1,0 +1,3 @@
+//! Pure types of what crosses a process: `/status`, `gsk.v1` messages, input events.
+
+pub mod input;
