@@ -13,6 +13,11 @@ pub fn wall_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64)
 }
 
+/// The time now as RFC 3339 in UTC, to the millisecond.
+pub fn rfc3339_now() -> String {
+    humantime::format_rfc3339_millis(SystemTime::now()).to_string()
+}
+
 /// Deadlines at a fixed rate that do not drift: each is counted from the first, not from the last.
 #[derive(Clone, Debug)]
 pub struct Pacer {

@@ -1,3 +1,327 @@
-//! The shared pipeline: source, slot, encoder, broadcast.
+//! The shared pipeline: source → newest-frame slot → encoder → broadcast.
+//!
+//! The source has a thread, and so has each codec that is watched. Between source and encoder lies one frame: the newest
+//! wins. Between encoder and viewers lies a bounded queue for each viewer. Nothing runs while nobody watches, but
+//! sources that feed us are read on.
 
+pub mod broadcast;
+mod cadence;
+pub mod convert;
+pub mod encode;
 pub mod frame;
+pub mod h264;
+pub mod inputs;
+pub mod mp4;
+pub mod queue;
+pub mod source;
+pub mod stream;
+pub mod timing;
+
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use self::broadcast::Viewer;
+use self::encode::Codec;
+use self::frame::{Frame, Pool, Size};
+use self::inputs::Inputs;
+use self::source::{Context, End, Next, Options, Restart, Source, Stop};
+use self::stream::Stream;
+use self::timing::Timing;
+use crate::clock::{Pacer, now_us};
+use crate::error::{Error, Result};
+use crate::wire::input::Input;
+
+/// What a pipeline is started with.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub source: Options,
+    pub encoder: encode::Choice,
+    /// bit/s.
+    pub bitrate: u32,
+    /// JPEG quality, 1 to 100.
+    pub quality: u8,
+}
+
+/// How the source fares.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Health {
+    /// No frame yet, and why.
+    Starting(String),
+    Running,
+    /// It failed, stalls, or waits to be started again.
+    Failed(String),
+    /// It is over.
+    Ended(End),
+}
+
+/// A running pipeline. Dropping it stops everything.
+pub struct Pipeline {
+    shared: Arc<Shared>,
+    stop: Stop,
+    source: Option<JoinHandle<()>>,
+}
+
+pub(crate) struct Shared {
+    choice: encode::Choice,
+    target: Mutex<Target>,
+    streams: [Arc<Stream>; 2],
+    /// The newest frame of a source that feeds us.
+    latest: Mutex<Option<Frame>>,
+    info: Mutex<Option<source::Info>>,
+    captured: std::sync::atomic::AtomicU64,
+    timing: Timing,
+    inputs: Arc<Inputs>,
+    health: watch::Sender<Health>,
+    /// Bumped when anything that a status shows in words has changed.
+    changes: watch::Sender<u64>,
+    stopping: Mutex<bool>,
+    /// Wakes the source's thread: a viewer came or went, or it is time to stop.
+    wake: Condvar,
+}
+
+/// What encoders aim at.
+#[derive(Clone, Copy, Debug)]
+struct Target {
+    fps: f64,
+    bitrate: u32,
+    quality: u8,
+}
+
+impl Shared {
+    fn encode_config(&self, size: Size) -> encode::Config {
+        let Target { fps, bitrate, quality } = *self.target.lock().unwrap();
+        encode::Config { size, fps, bitrate, quality }
+    }
+
+    fn watched(&self) -> bool {
+        self.streams.iter().any(|stream| stream.viewers() > 0)
+    }
+
+    fn demand_changed(&self) {
+        drop(self.stopping.lock().unwrap());
+        self.wake.notify_all();
+        self.changed();
+    }
+
+    fn changed(&self) {
+        self.changes.send_modify(|n| *n += 1);
+    }
+
+    /// Sets the source's health, if it is new.
+    fn health(&self, health: Health) {
+        let new = self.health.send_if_modified(|old| {
+            let new = *old != health;
+            if new {
+                *old = health.clone();
+            }
+            new
+        });
+        if new {
+            match &health {
+                Health::Failed(reason) => tracing::warn!("the source failed: {reason}"),
+                Health::Starting(reason) => tracing::debug!("{reason}"),
+                Health::Running => tracing::debug!("the source gives frames"),
+                Health::Ended(end) => tracing::info!("{}", end.reason),
+            }
+            self.changed();
+        }
+    }
+
+    fn published(&self) {}
+}
+
+impl Pipeline {
+    /// Starts the source's thread.
+    pub fn start(config: Config) -> Result<Pipeline> {
+        let stop = Stop::new()?;
+        let target = Target { fps: config.source.fps, bitrate: config.bitrate, quality: config.quality };
+        let waiting = Health::Starting(format!("waiting for the first frame of {}", config.source.spec));
+        let shared = Arc::new(Shared {
+            choice: config.encoder,
+            target: Mutex::new(target),
+            streams: [Stream::new(Codec::H264), Stream::new(Codec::Jpeg)],
+            latest: Mutex::default(),
+            info: Mutex::default(),
+            captured: Default::default(),
+            timing: Timing::default(),
+            inputs: Arc::default(),
+            health: watch::Sender::new(waiting),
+            changes: watch::Sender::new(0),
+            stopping: Mutex::new(false),
+            wake: Condvar::new(),
+        });
+        let context = Context { pool: Pool::default(), inputs: shared.inputs.clone(), stop: stop.clone() };
+        let runner = shared.clone();
+        let source = std::thread::Builder::new()
+            .name("source".into())
+            .spawn(move || runner.run_source(&config.source, &context))
+            .map_err(|error| Error::io("cannot start a thread", error))?;
+        Ok(Pipeline { shared, stop, source: Some(source) })
+    }
+
+    /// Adds a viewer of a codec; its first unit will be a key unit.
+    pub fn join(&self, codec: Codec) -> Viewer {
+        let latest = self.shared.latest.lock().unwrap().clone();
+        let viewer = self.stream(codec).join(&self.shared, latest);
+        self.shared.demand_changed();
+        viewer
+    }
+
+    pub fn stream(&self, codec: Codec) -> &Arc<Stream> {
+        &self.shared.streams[codec as usize]
+    }
+
+    /// Hands an input event to the source.
+    pub fn input(&self, input: Input) {
+        self.shared.inputs.push(input);
+    }
+
+    /// Another bit rate (bit/s), taken up by the running encoder.
+    pub fn set_bitrate(&self, bitrate: u32) {
+        self.shared.target.lock().unwrap().bitrate = bitrate;
+        self.shared.streams.iter().for_each(|stream| stream.retarget());
+    }
+
+    /// The bit rate that is aimed at, bit/s.
+    pub fn bitrate(&self) -> u32 {
+        self.shared.target.lock().unwrap().bitrate
+    }
+
+    /// Frames a second that are aimed at.
+    pub fn fps(&self) -> f64 {
+        self.shared.target.lock().unwrap().fps
+    }
+
+    /// What the source is, once known.
+    pub fn info(&self) -> Option<source::Info> {
+        self.shared.info.lock().unwrap().clone()
+    }
+
+    /// Frames captured.
+    pub fn captured(&self) -> u64 {
+        self.shared.captured.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    pub fn timing(&self) -> &Timing {
+        &self.shared.timing
+    }
+
+    pub fn health(&self) -> watch::Receiver<Health> {
+        self.shared.health.subscribe()
+    }
+
+    /// Changes whenever health, an encoder, or the number of viewers does.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.shared.changes.subscribe()
+    }
+}
+
+impl Drop for Pipeline {
+    fn drop(&mut self) {
+        *self.shared.stopping.lock().unwrap() = true;
+        self.stop.stop();
+        self.shared.wake.notify_all();
+        if let Some(source) = self.source.take() {
+            // A panic there has been reported by its thread.
+            let _ = source.join();
+        }
+    }
+}
+
+/// Between the end of a program and its next start: 0.25 s, doubling to 5 s, and back after a run that gave frames.
+fn restart_delay(failures: u32) -> Duration {
+    Duration::from_millis(250 << failures.min(5)).min(Duration::from_secs(5))
+}
+
+impl Shared {
+    /// The source's thread: runs the source to its end, and again if it is to be restarted.
+    fn run_source(&self, options: &Options, context: &Context) {
+        let mut failures = 0;
+        let end = loop {
+            let before = self.captured.load(std::sync::atomic::Ordering::Relaxed);
+            let end = source::open(options, context)
+                .and_then(|mut source| self.run_once(source.as_mut(), context))
+                .unwrap_or_else(|error| End { code: error.kind.code() as u8, reason: error.to_string() });
+            let again = match options.restart {
+                _ if *self.stopping.lock().unwrap() => false,
+                Restart::Never => false,
+                Restart::OnFailure => end.code != 0,
+                Restart::Always => true,
+            };
+            if !again {
+                break end;
+            }
+            failures = if self.captured.load(std::sync::atomic::Ordering::Relaxed) > before { 0 } else { failures + 1 };
+            let delay = restart_delay(failures);
+            self.health(Health::Failed(format!("{}; starting it again in {:.2} s", end.reason, delay.as_secs_f64())));
+            if !self.sleep(delay) {
+                break end;
+            }
+        };
+        self.health(Health::Ended(end));
+        self.streams.iter().for_each(|stream| stream.stop());
+    }
+
+    /// Waits that long; `false`: stop.
+    fn sleep(&self, delay: Duration) -> bool {
+        let stopping = self.stopping.lock().unwrap();
+        !*self.wake.wait_timeout_while(stopping, delay, |stopping| !*stopping).unwrap().0
+    }
+
+    fn run_once(&self, source: &mut dyn Source, context: &Context) -> Result<End> {
+        let mut pacer = None;
+        loop {
+            self.learn(source);
+            if source.paced() && !self.await_turn(source, &mut pacer, &context.pool) {
+                return Ok(End { reason: "stopped".into(), code: 0 });
+            }
+            match source.next(context)? {
+                Next::Frame(frame) => {
+                    self.learn(source);
+                    self.captured.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                    self.health(Health::Running);
+                    self.streams.iter().for_each(|stream| stream.offer(&frame));
+                    if !source.paced() {
+                        *self.latest.lock().unwrap() = Some(frame);
+                    }
+                }
+                Next::Unchanged => self.streams.iter().for_each(|stream| stream.unchanged()),
+                Next::Stalled(reason) => self.health(Health::Failed(reason)),
+                Next::End(end) => return Ok(end),
+            }
+        }
+    }
+
+    /// Takes over what the source has said of itself.
+    fn learn(&self, source: &dyn Source) {
+        let Some(new) = source.info() else { return };
+        let mut info = self.info.lock().unwrap();
+        if info.as_ref() != Some(new) {
+            *info = Some(new.clone());
+            self.target.lock().unwrap().fps = new.fps;
+            drop(info);
+            self.streams.iter().for_each(|stream| stream.retarget());
+            self.changed();
+        }
+    }
+
+    /// Waits for a viewer, then for the next deadline; `false`: stop.
+    fn await_turn(&self, source: &dyn Source, pacer: &mut Option<Pacer>, pool: &Pool) -> bool {
+        let mut stopping = self.stopping.lock().unwrap();
+        if !*stopping && !self.watched() {
+            pool.trim();
+            stopping = self.wake.wait_while(stopping, |stopping| !*stopping && !self.watched()).unwrap();
+            *pacer = None;
+        }
+        let now = now_us();
+        let Some(pacer) = pacer else {
+            *pacer = Some(Pacer::new(now, source.info().map_or(30.0, |info| info.fps)));
+            return !*stopping;
+        };
+        let until = Duration::from_micros(pacer.next(now).saturating_sub(now));
+        !*self.wake.wait_timeout_while(stopping, until, |stopping| !*stopping).unwrap().0
+    }
+}

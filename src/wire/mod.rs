@@ -1,3 +1,4 @@
 //! Pure types of what crosses a process: `/status`, `gsk.v1` messages, input events.
 
 pub mod input;
+pub mod message;

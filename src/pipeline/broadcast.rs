@@ -1,0 +1,177 @@
+//! From one encoder to many viewers: units shared by reference, a bounded queue for each viewer.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, OnceLock};
+
+use bytes::Bytes;
+use tokio::sync::Notify;
+
+use super::encode::{Codec, Unit};
+use super::frame::Size;
+use super::h264::{self, ParameterSets};
+use super::queue::{Item, Queue};
+use crate::wire::message::{HEADER, Header};
+
+/// An access unit as every viewer gets it. Each form of it is made once.
+#[derive(Debug)]
+pub struct Packet {
+    pub codec: Codec,
+    pub key: bool,
+    pub sequence: u32,
+    pub size: Size,
+    pub captured_us: u64,
+    pub published_us: u64,
+    /// The `gsk.v1` header and the access unit.
+    pub message: Bytes,
+    /// Parameter sets, with a key unit of H.264.
+    pub sets: Option<ParameterSets>,
+    avcc: OnceLock<Bytes>,
+}
+
+impl Packet {
+    /// Wraps an encoder's unit: writes the header into the room in front of it.
+    pub fn new(codec: Codec, sequence: u32, mut unit: Unit, published_us: u64) -> Packet {
+        let captured_us = unit.frame.captured_us.0;
+        let encoded_after_us = unit.encoded_us.saturating_sub(captured_us).try_into().unwrap_or(u32::MAX);
+        Header { key: unit.key, sequence, view: unit.frame.view, captured_us, encoded_after_us }.write(&mut unit.data);
+        let message = unit.data.freeze();
+        let sets = (codec == Codec::H264 && unit.key).then(|| ParameterSets::find(&message[HEADER..])).flatten();
+        let (key, size) = (unit.key, unit.frame.size);
+        Packet { codec, key, sequence, size, captured_us, published_us, message, sets, avcc: OnceLock::new() }
+    }
+
+    /// The bare access unit: Annex B, or one JPEG.
+    pub fn unit(&self) -> Bytes {
+        self.message.slice(HEADER..)
+    }
+
+    /// The access unit with four-byte lengths, as MP4 has it.
+    pub fn avcc(&self) -> &Bytes {
+        self.avcc.get_or_init(|| h264::to_avcc(&self.message[HEADER..]))
+    }
+}
+
+/// All viewers of one codec.
+#[derive(Default)]
+pub struct Broadcast {
+    viewers: Mutex<Vec<Arc<Outlet>>>,
+    /// Units that left viewers took to have dropped with them.
+    dropped_by_left: AtomicU64,
+}
+
+/// The broadcast's half of a viewer.
+#[derive(Default)]
+struct Outlet {
+    queue: Mutex<Queue>,
+    ready: Notify,
+    closed: std::sync::atomic::AtomicBool,
+}
+
+impl Broadcast {
+    /// Hands a unit to every viewer. Never waits for one.
+    pub fn publish(&self, packet: Packet) {
+        let packet = Arc::new(packet);
+        for viewer in self.viewers.lock().unwrap().iter() {
+            viewer.queue.lock().unwrap().push(&packet);
+            viewer.ready.notify_one();
+        }
+    }
+
+    /// Ends every viewer's stream once it has read what waits.
+    pub fn close(&self) {
+        for viewer in self.viewers.lock().unwrap().iter() {
+            viewer.closed.store(true, Relaxed);
+            viewer.ready.notify_one();
+        }
+    }
+
+    pub fn viewers(&self) -> usize {
+        self.viewers.lock().unwrap().len()
+    }
+
+    /// Units that viewers skipped, those of viewers that left included.
+    pub fn dropped(&self) -> u64 {
+        let viewers = self.viewers.lock().unwrap();
+        let current: u64 = viewers.iter().map(|viewer| viewer.queue.lock().unwrap().dropped).sum();
+        self.dropped_by_left.load(Relaxed) + current
+    }
+
+    pub(super) fn join(
+        self: &Arc<Self>,
+        ask_key: Box<dyn Fn() + Send + Sync>,
+        left: Box<dyn Fn() + Send + Sync>,
+    ) -> Viewer {
+        let outlet = Arc::new(Outlet::default());
+        self.viewers.lock().unwrap().push(outlet.clone());
+        Viewer { broadcast: self.clone(), outlet, ask_key, left }
+    }
+}
+
+/// A viewer's end of a broadcast. Dropping it leaves.
+pub struct Viewer {
+    broadcast: Arc<Broadcast>,
+    outlet: Arc<Outlet>,
+    ask_key: Box<dyn Fn() + Send + Sync>,
+    left: Box<dyn Fn() + Send + Sync>,
+}
+
+impl Viewer {
+    /// The next item, or `None` when the stream has ended. Asking for it tells that the viewer is ready to read on.
+    pub async fn next(&self) -> Option<Item> {
+        loop {
+            if let Some(item) = self.try_next() {
+                return Some(item);
+            }
+            if self.outlet.closed.load(Relaxed) {
+                return None;
+            }
+            self.outlet.ready.notified().await;
+        }
+    }
+
+    /// The next item, if one waits now.
+    pub fn try_next(&self) -> Option<Item> {
+        let (item, wants_key) = {
+            let mut queue = self.outlet.queue.lock().unwrap();
+            (queue.pop(), queue.wants_key(crate::clock::now_us()))
+        };
+        if wants_key {
+            (self.ask_key)();
+        }
+        item
+    }
+
+    /// Asks for a key unit; the encoder limits how often it gives one.
+    pub fn ask_key(&self) {
+        (self.ask_key)();
+    }
+
+    pub fn dropped(&self) -> u64 {
+        self.outlet.queue.lock().unwrap().dropped
+    }
+}
+
+impl Drop for Viewer {
+    fn drop(&mut self) {
+        let mut viewers = self.broadcast.viewers.lock().unwrap();
+        viewers.retain(|viewer| !Arc::ptr_eq(viewer, &self.outlet));
+        self.broadcast.dropped_by_left.fetch_add(self.dropped(), Relaxed);
+        drop(viewers);
+        (self.left)();
+    }
+}
+
+#[cfg(test)]
+pub(super) fn packet(sequence: u32, key: bool, len: usize) -> Arc<Packet> {
+    Arc::new(Packet {
+        codec: Codec::H264,
+        key,
+        sequence,
+        size: Size::new(16, 16),
+        captured_us: 0,
+        published_us: 0,
+        message: vec![0; len].into(),
+        sets: None,
+        avcc: OnceLock::new(),
+    })
+}

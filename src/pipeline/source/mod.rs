@@ -1,0 +1,147 @@
+//! Sources: where frames come from.
+//!
+//! Some are drawn by us at deadlines, and only while somebody watches (the scene, a file); others feed us at their own
+//! pace and are always read (standard input, a program), so that their writer never blocks.
+
+mod file;
+mod pipe;
+mod program;
+pub mod scene;
+mod scene_source;
+pub mod y4m;
+
+use std::ffi::OsString;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::frame::{Frame, PixelFormat, Pool, Size};
+use super::inputs::Inputs;
+use crate::error::{Error, Result};
+
+/// What to stream.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Spec {
+    Scene,
+    Stdin,
+    Program(Vec<OsString>),
+    File(PathBuf),
+}
+
+impl std::fmt::Display for Spec {
+    /// The name in `/status`: `scene`, `-`, the program's or the file's name.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let last = |path: &std::path::Path| path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+        match self {
+            Spec::Scene => f.write_str("scene"),
+            Spec::Stdin => f.write_str("-"),
+            Spec::Program(argv) => f.write_str(&argv.first().map_or(String::new(), |p| last(p.as_ref()))),
+            Spec::File(path) => f.write_str(&last(path)),
+        }
+    }
+}
+
+/// Whether a program that ended is started again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, clap::ValueEnum, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Restart {
+    #[default]
+    Never,
+    OnFailure,
+    Always,
+}
+
+/// How to open a source.
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub spec: Spec,
+    /// The scene's size, and that of raw frames (which need it); a Y4M stream's must agree.
+    pub size: Option<Size>,
+    /// Of raw frames.
+    pub format: PixelFormat,
+    /// Drawn frames a second, and what raw frames declare.
+    pub fps: f64,
+    /// A file begins again at its end.
+    pub repeat: bool,
+    pub restart: Restart,
+}
+
+/// What an open source is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Info {
+    /// In words, such as "drawn by OpenGL, llvmpipe".
+    pub detail: String,
+    pub size: Size,
+    pub fps: f64,
+}
+
+/// What [`Source::next`] gives.
+pub enum Next {
+    Frame(Frame),
+    /// The picture is that of the last frame.
+    Unchanged,
+    /// Nothing came for longer than the source's rate allows; it may still go on.
+    Stalled(String),
+    /// The end. `failed` is the reason where it is not a good one.
+    End(End),
+}
+
+/// How a source ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct End {
+    pub reason: String,
+    /// The exit code that `gsk serve` hands on; 0 is a good end.
+    pub code: u8,
+}
+
+/// What a source works with.
+pub struct Context {
+    pub pool: Pool,
+    pub inputs: Arc<Inputs>,
+    pub stop: Stop,
+}
+
+/// Readable once the pipeline stops: what a blocking read polls beside its own descriptor.
+#[derive(Clone)]
+pub struct Stop(Arc<OwnedFd>);
+
+impl Stop {
+    pub fn new() -> Result<Stop> {
+        let fd = rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC)
+            .map_err(|e| Error::io("cannot make an eventfd", e.into()))?;
+        Ok(Stop(Arc::new(fd)))
+    }
+
+    pub fn stop(&self) {
+        // An eventfd takes this write unless it holds 2^64 - 2 already, and then it is readable anyway.
+        let _ = rustix::io::write(&*self.0, &1u64.to_ne_bytes());
+    }
+}
+
+impl AsFd for Stop {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// A source of frames, used from the one thread that opened it.
+pub trait Source {
+    /// What it is, once that is known (a pipe's first bytes tell).
+    fn info(&self) -> Option<&Info>;
+
+    /// Whether frames are drawn at our deadlines, and only on demand; otherwise `next` blocks until one comes.
+    fn paced(&self) -> bool;
+
+    /// The next frame. Returns [`Next::End`] soon after the context's stop.
+    fn next(&mut self, context: &Context) -> Result<Next>;
+}
+
+/// Opens a source on the thread that will use it. Returns at once: first bytes are waited for by [`Source::next`].
+pub fn open(options: &Options, context: &Context) -> Result<Box<dyn Source>> {
+    Ok(match &options.spec {
+        Spec::Scene => Box::new(scene_source::SceneSource::open(options)),
+        Spec::Stdin => Box::new(pipe::Stdin::open(options, context)?),
+        Spec::Program(argv) => Box::new(program::Program::start(argv, options, context)?),
+        Spec::File(path) => Box::new(file::File::open(path, options)?),
+    })
+}

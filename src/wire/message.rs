@@ -1,0 +1,146 @@
+//! `gsk.v1`, the protocol of `/ws`: JSON text messages with a `type`, and access units behind a fixed header.
+
+use serde::{Deserialize, Serialize};
+
+use super::input::Input;
+
+/// The WebSocket subprotocol.
+pub const PROTOCOL: &str = "gsk.v1";
+
+/// Bytes of the header in front of an access unit.
+pub const HEADER: usize = 24;
+
+/// The header of a binary message, big-endian: version u8 (1), flags u8 (bit 0 key), header length u16, sequence u32,
+/// view u32, capture time u64 µs (server's monotonic clock), capture-to-encoded u32 µs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header {
+    pub key: bool,
+    pub sequence: u32,
+    pub view: u32,
+    pub captured_us: u64,
+    pub encoded_after_us: u32,
+}
+
+impl Header {
+    const VERSION: u8 = 1;
+
+    /// Writes the header into the first [`HEADER`] bytes of a message.
+    pub fn write(&self, out: &mut [u8]) {
+        out[0] = Header::VERSION;
+        out[1] = self.key.into();
+        out[2..4].copy_from_slice(&(HEADER as u16).to_be_bytes());
+        out[4..8].copy_from_slice(&self.sequence.to_be_bytes());
+        out[8..12].copy_from_slice(&self.view.to_be_bytes());
+        out[12..20].copy_from_slice(&self.captured_us.to_be_bytes());
+        out[20..24].copy_from_slice(&self.encoded_after_us.to_be_bytes());
+    }
+
+    /// The header and the access unit behind it; `None` where the message is none of ours.
+    pub fn parse(message: &[u8]) -> Option<(Header, &[u8])> {
+        let head = message.first_chunk::<HEADER>()?;
+        let be32 = |at: usize| u32::from_be_bytes(head[at..at + 4].try_into().unwrap());
+        let length = usize::from(u16::from_be_bytes([head[2], head[3]]));
+        if head[0] != Header::VERSION || length < HEADER {
+            return None;
+        }
+        let header = Header {
+            key: head[1] & 1 != 0,
+            sequence: be32(4),
+            view: be32(8),
+            captured_us: u64::from_be_bytes(head[12..20].try_into().unwrap()),
+            encoded_after_us: be32(20),
+        };
+        Some((header, message.get(length..)?))
+    }
+}
+
+/// What a viewer may say. Unknown fields are passed over; an unknown `type` ends the connection.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+pub enum Client {
+    /// `t` comes back in the answer, unread.
+    Ping {
+        t: f64,
+    },
+    Ack(Ack),
+    Input(Input),
+    Keyframe,
+    /// Asks for another bit rate, bit/s.
+    Quality {
+        bitrate_bps: u32,
+    },
+}
+
+/// What a viewer measured since its last report: medians, µs; `None` where it does not know.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct Ack {
+    pub sequence: u32,
+    pub frames: u32,
+    pub network_us: Option<f64>,
+    pub decode_us: Option<f64>,
+    pub paint_us: Option<f64>,
+    pub total_us: Option<f64>,
+    pub view_us: Option<f64>,
+    /// Access units waiting in the viewer's decoder.
+    pub queue: u32,
+}
+
+/// The colour of H.264 pictures in WebCodecs' words (`VideoColorSpaceInit`): what the VUI says.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Colour {
+    pub primaries: &'static str,
+    pub transfer: &'static str,
+    pub matrix: &'static str,
+    pub full_range: bool,
+}
+
+impl Colour {
+    pub const BT709_LIMITED: Colour =
+        Colour { primaries: "bt709", transfer: "bt709", matrix: "bt709", full_range: false };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::input::Event;
+
+    #[test]
+    fn the_header_is_the_documented_24_bytes() {
+        let header =
+            Header { key: true, sequence: 7, view: 9, captured_us: 0x0102_0304_0506_0708, encoded_after_us: 5000 };
+        let mut message = vec![0; HEADER + 2];
+        header.write(&mut message);
+        let expected = [1, 1, 0, 24, 0, 0, 0, 7, 0, 0, 0, 9, 1, 2, 3, 4, 5, 6, 7, 8, 0, 0, 0x13, 0x88, 0, 0];
+        assert_eq!(message, expected);
+        assert_eq!(Header::parse(&message), Some((header, &[0, 0][..])));
+    }
+
+    #[test]
+    fn a_longer_header_is_skipped_and_nonsense_refused() {
+        let mut message = vec![0; 40];
+        Header { key: false, sequence: 1, view: 0, captured_us: 2, encoded_after_us: 3 }.write(&mut message);
+        message[3] = 32;
+        assert_eq!(Header::parse(&message).unwrap().1.len(), 8);
+        message[3] = 200;
+        assert_eq!(Header::parse(&message), None);
+        message[3] = 3;
+        assert_eq!(Header::parse(&message), None);
+        assert_eq!(Header::parse(&message[..23]), None);
+        message[..4].copy_from_slice(&[2, 0, 0, 24]);
+        assert_eq!(Header::parse(&message), None);
+    }
+
+    #[test]
+    fn client_messages_are_read() {
+        let input: Client =
+            serde_json::from_str(r#"{"type":"input","view":3,"event":"pointer","x":0.5,"y":0.25,"buttons":1}"#)
+                .unwrap();
+        let Client::Input(input) = input else { panic!("{input:?}") };
+        assert_eq!(input.view, 3);
+        assert!(matches!(input.event, Event::Pointer { buttons: 1, shift: false, .. }));
+        assert_eq!(serde_json::from_str::<Client>(r#"{"type":"keyframe"}"#).unwrap(), Client::Keyframe);
+        assert!(serde_json::from_str::<Client>(r#"{"type":"format-disk"}"#).is_err());
+    }
+}
