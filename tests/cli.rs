@@ -140,6 +140,7 @@ fn files_are_refused_with_the_place_of_the_fault() {
     );
     refused(&file("serve: [\n"), serve, &["./gsk.yaml:"]);
     refused(&Place::new(), &["serve", "--config", "none.yaml"], &["none.yaml: there is no such file"]);
+    refused(&Place::new().with("gsk.yaml/x", ""), serve, &["./gsk.yaml: the file cannot be read", "cause: "]);
     refused(&Place::new().variable("GSK_FPS", "fast"), serve, &["GSK_FPS: wrong value for 'fps'"]);
     refused(&Place::new().variable("GSK_LOG", "gsk=loud"), &["serve", "--listen", "0"], &["GSK_LOG"]);
 }

@@ -9,7 +9,7 @@ use serde_yaml::{Mapping, Value};
 
 use super::layers::Known;
 use super::{Keys, Origin, Schema, Setting};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::output::text;
 
 /// The most that a file may measure, in bytes: far beyond any real one.
@@ -46,7 +46,11 @@ impl File {
 
     fn read(path: &Path, trusted: bool) -> Result<Option<File>> {
         let shown = path.display().to_string();
-        let fault = |e| Error::io(format!("{shown}: the file cannot be read"), e);
+        let fault = |e| match Error::io(format!("{shown}: the file cannot be read"), e) {
+            // Whatever else keeps it from being read (it is a directory, say) is a matter of configuration.
+            error if error.kind == Kind::Failed => Error { kind: Kind::Usage, ..error },
+            error => error,
+        };
         let opened = match std::fs::File::open(path) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             opened => opened.map_err(fault)?,
