@@ -5,8 +5,11 @@ use std::fmt;
 use crate::exit::Code;
 
 /// Why something failed, coarse enough to choose an exit code by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Kind {
+    /// Nobody reads standard output any more: not a fault, only the end.
+    Closed,
     /// It worked, and the answer is bad: a source that lies, a check that failed.
     Failed,
     /// Wrong use or configuration.
@@ -27,6 +30,7 @@ impl Kind {
     /// The exit code that a command ends with for an error of this kind.
     pub fn code(self) -> Code {
         match self {
+            Kind::Closed => Code::Good,
             Kind::Failed => Code::Bad,
             Kind::Usage => Code::Usage,
             Kind::Missing => Code::Missing,
@@ -39,7 +43,7 @@ impl Kind {
 }
 
 /// What failed, its cause, and a hint with the command to run, where there is one.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize)]
 pub struct Error {
     pub kind: Kind,
     pub what: String,

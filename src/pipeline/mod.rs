@@ -138,7 +138,7 @@ impl Pipeline {
     pub fn start(config: Config) -> Result<Pipeline> {
         let stop = Stop::new()?;
         let target = Target { fps: config.source.fps, bitrate: config.bitrate, quality: config.quality };
-        let waiting = Health::Starting(format!("waiting for the first frame of {}", config.source.spec));
+        let waiting = Health::Starting(format!("waiting for the first frame of {}", config.source.spec.name()));
         let shared = Arc::new(Shared {
             choice: config.encoder,
             target: Mutex::new(target),

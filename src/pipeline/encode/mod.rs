@@ -17,15 +17,20 @@ pub enum Codec {
     Jpeg,
 }
 
-/// What the user asked for.
+/// Which encoder to use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, clap::ValueEnum, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Choice {
+    /// The first that works of those below, for each codec.
     #[default]
     Auto,
+    /// H.264 by the GPU's encoder.
     Nvenc,
+    /// JPEG by the GPU.
     Nvjpeg,
+    /// H.264 by the CPU.
     Openh264,
+    /// JPEG by the CPU.
     Jpeg,
 }
 

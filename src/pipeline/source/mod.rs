@@ -11,43 +11,85 @@ mod scene_source;
 pub mod y4m;
 
 use std::ffi::OsString;
+use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
 
 use super::frame::{Frame, PixelFormat, Pool, Size};
 use super::inputs::Inputs;
 use crate::error::{Error, Result};
+use crate::output::text;
 
-/// What to stream.
-#[derive(Clone, Debug, PartialEq)]
+/// Where the pictures come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Spec {
+    /// The demo scene.
     Scene,
+    /// Frames on standard input.
     Stdin,
+    /// A program and its arguments; never empty.
     Program(Vec<OsString>),
+    /// A YUV4MPEG2 file.
     File(PathBuf),
 }
 
-impl std::fmt::Display for Spec {
-    /// The name in `/status`: `scene`, `-`, the program's or the file's name.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let last = |path: &std::path::Path| path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+impl Spec {
+    /// The short name in `/status`: `scene`, `-`, the program's or the file's name.
+    pub fn name(&self) -> String {
+        let last = |path: &Path| path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
         match self {
-            Spec::Scene => f.write_str("scene"),
-            Spec::Stdin => f.write_str("-"),
-            Spec::Program(argv) => f.write_str(&argv.first().map_or(String::new(), |p| last(p.as_ref()))),
-            Spec::File(path) => f.write_str(&last(path)),
+            Spec::Scene | Spec::Stdin => self.to_string(),
+            Spec::Program(words) => words.first().map_or_else(String::new, |word| last(word.as_ref())),
+            Spec::File(path) => last(path),
         }
     }
 }
 
-/// Whether a program that ended is started again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, clap::ValueEnum, serde::Serialize, serde::Deserialize)]
+/// `scene`, `-`, or the path of a `.y4m` file. A program has no such text: its words follow `--`.
+impl FromStr for Spec {
+    type Err = Error;
+
+    fn from_str(spec: &str) -> Result<Spec> {
+        match spec {
+            "scene" => Ok(Spec::Scene),
+            "-" => Ok(Spec::Stdin),
+            path if path.to_ascii_lowercase().ends_with(".y4m") => Ok(Spec::File(path.into())),
+            other => {
+                let hint = match text::nearest(other, ["scene"]) {
+                    Some(near) => format!("did you mean '{near}'?"),
+                    None => "write scene, - for standard input, or FILE.y4m; a program follows after --".into(),
+                };
+                Err(Error::usage(format!("'{other}' is not a source")).hint(hint))
+            }
+        }
+    }
+}
+
+impl fmt::Display for Spec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Spec::Scene => f.write_str("scene"),
+            Spec::Stdin => f.write_str("-"),
+            Spec::Program(words) => f.write_str(&words.join(" ".as_ref()).to_string_lossy()),
+            Spec::File(path) => write!(f, "{}", path.display()),
+        }
+    }
+}
+
+/// When to start a source's program again after it has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, clap::ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Restart {
+    /// Not at all: its end is ours.
     #[default]
     Never,
+    /// After any end but exit code 0.
     OnFailure,
+    /// After any end.
     Always,
 }
 
@@ -144,4 +186,27 @@ pub fn open(options: &Options, context: &Context) -> Result<Box<dyn Source>> {
         Spec::Program(argv) => Box::new(program::Program::start(argv, options, context)?),
         Spec::File(path) => Box::new(file::File::open(path, options)?),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sources_are_read_and_refused() {
+        let cases = [
+            ("scene", Ok(Spec::Scene)),
+            ("-", Ok(Spec::Stdin)),
+            ("/a/b.Y4M", Ok(Spec::File("/a/b.Y4M".into()))),
+            ("scen", Err("did you mean 'scene'?")),
+            ("film.mp4", Err("FILE.y4m")),
+        ];
+        for (text, expected) in cases {
+            match (text.parse::<Spec>(), expected) {
+                (Ok(source), Ok(expected)) => assert_eq!((&source, source.to_string()), (&expected, text.to_string())),
+                (Err(error), Err(hint)) => assert!(error.hint.unwrap().contains(hint), "{text}"),
+                (got, _) => panic!("{text}: {got:?}"),
+            }
+        }
+    }
 }

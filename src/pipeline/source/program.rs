@@ -33,7 +33,7 @@ enum Output {
 
 impl Program {
     pub fn start(argv: &[OsString], options: &Options, context: &Context) -> Result<Program> {
-        let name = options.spec.to_string();
+        let name = options.spec.name();
         let (child, stdin, stdout, stderr) = Guarded::spawn(argv)?;
         let inputs = context.inputs.clone();
         inputs.reopen();

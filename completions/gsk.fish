@@ -1,0 +1,85 @@
+# Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
+function __fish_gsk_global_optspecs
+    string join \n format= color= json q/quiet v/verbose config= print-config h/help V/version
+end
+
+function __fish_gsk_needs_command
+    # Figure out if the current invocation already has a command.
+    set -l cmd (commandline -opc)
+    set -e cmd[1]
+    argparse -s (__fish_gsk_global_optspecs) -- $cmd 2>/dev/null
+    or return
+    if set -q argv[1]
+        # Also print the command, so this can be used to figure out what it is.
+        echo $argv[1]
+        return 1
+    end
+    return 0
+end
+
+function __fish_gsk_using_subcommand
+    set -l cmd (__fish_gsk_needs_command)
+    test -z "$cmd"
+    and return 1
+    contains -- $cmd[1] $argv
+end
+
+complete -c gsk -n "__fish_gsk_needs_command" -l format -d 'How to print data [default: table]' -r -f -a "table\t'For people: aligned columns'
+json\t'One indented document'
+jsonl\t'One document a line'
+csv\t'RFC 4180, with a heading line'"
+complete -c gsk -n "__fish_gsk_needs_command" -l color -d 'When to colour; NO_COLOR is heeded [default: auto]' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set or TERM is "dumb"'
+always\t'Wherever it goes'
+never\t'Not at all'"
+complete -c gsk -n "__fish_gsk_needs_command" -l config -d 'Settings file to read in place of ./gsk.yaml; it is trusted with programs and addresses' -r -F
+complete -c gsk -n "__fish_gsk_needs_command" -l json -d 'Short for --format json'
+complete -c gsk -n "__fish_gsk_needs_command" -s q -l quiet -d 'Say only what failed'
+complete -c gsk -n "__fish_gsk_needs_command" -s v -l verbose -d 'Log more; twice for everything'
+complete -c gsk -n "__fish_gsk_needs_command" -l print-config -d 'Print every setting and where it came from, and end'
+complete -c gsk -n "__fish_gsk_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c gsk -n "__fish_gsk_needs_command" -s V -l version -d 'Print version'
+complete -c gsk -n "__fish_gsk_needs_command" -f -a "serve" -d 'Stream a source to browsers: captured and encoded once, watched by many'
+complete -c gsk -n "__fish_gsk_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c gsk -n "__fish_gsk_using_subcommand serve" -l listen -d 'Address and port to listen on; a port alone means 127.0.0.1 [default: 127.0.0.1:5000]' -r
+complete -c gsk -n "__fish_gsk_using_subcommand serve" -l source -d 'What to show: "scene", "-" for standard input, or a .y4m file [default: scene]' -r
+complete -c gsk -n "__fish_gsk_using_subcommand serve" -l size -d 'Width and height in pixels, both even, 16 to 8192; raw input needs it [default for the scene: 1280x720]' -r
+complete -c gsk -n "__fish_gsk_using_subcommand serve" -l fps -d 'Frames per second, 1 to 240, such as 29.97 [default: 30]' -r
+complete -c gsk -n "__fish_gsk_using_subcommand serve" -l pixel-format -d 'How raw frames lie in memory, on standard input or from a program' -r -f -a "rgb24\t''
+rgba\t''
+bgra\t''
+i420\t'Planes Y (w×h), U and V (w/2×h/2)'
+nv12\t'Planes Y (w×h) and interleaved UV (w/2×h/2 pairs)'"
+complete -c gsk -n "__fish_gsk_using_subcommand serve" -l loop -d 'Start a file again at its end' -r -f -a "true\t''
+false\t''"
+complete -c gsk -n "__fish_gsk_using_subcommand serve" -l restart -d 'When to start the program again after it has ended [default: never]' -r -f -a "never\t'Not at all: its end is ours'
+on-failure\t'After any end but exit code 0'
+always\t'After any end'"
+complete -c gsk -n "__fish_gsk_using_subcommand serve" -l encoder -d 'Encoder; auto takes the best that works and says why [default: auto]' -r -f -a "auto\t'The first that works of those below, for each codec'
+nvenc\t'H.264 by the GPU\'s encoder'
+nvjpeg\t'JPEG by the GPU'
+openh264\t'H.264 by the CPU'
+jpeg\t'JPEG by the CPU'"
+complete -c gsk -n "__fish_gsk_using_subcommand serve" -l bitrate -d 'Bits per second, 100k to 200M [default: 4M]' -r
+complete -c gsk -n "__fish_gsk_using_subcommand serve" -l jpeg-quality -d 'Quality of JPEG pictures, 1 to 100 [default: 80]' -r
+complete -c gsk -n "__fish_gsk_using_subcommand serve" -l token-file -d 'File that holds the access token (or set GSK_TOKEN)' -r
+complete -c gsk -n "__fish_gsk_using_subcommand serve" -l allow-host -d 'Host name to accept beside this machine\'s own; may be repeated' -r
+complete -c gsk -n "__fish_gsk_using_subcommand serve" -l allow-origin -d 'Origin of pages to accept beside our own, such as https://example.org; may be repeated' -r
+complete -c gsk -n "__fish_gsk_using_subcommand serve" -l input -d 'Whose pointer and keys reach the source [default: all]' -r -f -a "all\t'Every viewer\'s'
+none\t'Nobody\'s: viewers only watch'"
+complete -c gsk -n "__fish_gsk_using_subcommand serve" -l max-viewers -d 'Most viewers at a time, 1 to 10000 [default: 512]' -r
+complete -c gsk -n "__fish_gsk_using_subcommand serve" -l instance-id -d 'Name of this worker, 1 to 64 of A-Z, a-z, 0-9, \'.\', \'_\' and \'-\' [default: omega-0]' -r
+complete -c gsk -n "__fish_gsk_using_subcommand serve" -l format -d 'How to print data [default: table]' -r -f -a "table\t'For people: aligned columns'
+json\t'One indented document'
+jsonl\t'One document a line'
+csv\t'RFC 4180, with a heading line'"
+complete -c gsk -n "__fish_gsk_using_subcommand serve" -l color -d 'When to colour; NO_COLOR is heeded [default: auto]' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set or TERM is "dumb"'
+always\t'Wherever it goes'
+never\t'Not at all'"
+complete -c gsk -n "__fish_gsk_using_subcommand serve" -l config -d 'Settings file to read in place of ./gsk.yaml; it is trusted with programs and addresses' -r -F
+complete -c gsk -n "__fish_gsk_using_subcommand serve" -l json -d 'Short for --format json'
+complete -c gsk -n "__fish_gsk_using_subcommand serve" -s q -l quiet -d 'Say only what failed'
+complete -c gsk -n "__fish_gsk_using_subcommand serve" -s v -l verbose -d 'Log more; twice for everything'
+complete -c gsk -n "__fish_gsk_using_subcommand serve" -l print-config -d 'Print every setting and where it came from, and end'
+complete -c gsk -n "__fish_gsk_using_subcommand serve" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c gsk -n "__fish_gsk_using_subcommand help; and not __fish_seen_subcommand_from serve help" -f -a "serve" -d 'Stream a source to browsers: captured and encoded once, watched by many'
+complete -c gsk -n "__fish_gsk_using_subcommand help; and not __fish_seen_subcommand_from serve help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'

@@ -1,0 +1,251 @@
+//! The command line: each command is parsed, called and printed, and has no logic of its own.
+
+mod generate;
+mod serve;
+pub mod value;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use serde::{Deserialize, Serialize};
+
+use crate::config::{self, Keys, Known, Layers, Report, Resolved};
+use crate::error::{Error, Kind, Result};
+use crate::exit::{self, Code};
+use crate::output::{Color, Format, Printer, log};
+
+/// Any GPU worker's pixels in any browser
+#[derive(Parser, Debug)]
+#[command(name = "gsk", version, arg_required_else_help = true, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+
+    #[command(flatten)]
+    globals: Globals,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Stream a source to browsers: captured and encoded once, watched by many
+    Serve(Box<serve::ServeArgs>),
+}
+
+/// What was asked for.
+enum Task {
+    Public(Command),
+    Generate(generate::GenerateArgs),
+}
+
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Global options")]
+struct Globals {
+    #[command(flatten)]
+    shared: Shared,
+
+    /// Short for --format json
+    #[arg(long, global = true, conflicts_with = "format")]
+    json: bool,
+
+    /// Say only what failed
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    quiet: bool,
+
+    /// Log more; twice for everything
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
+
+    /// Settings file to read in place of ./gsk.yaml; it is trusted with programs and addresses
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+
+    /// Print every setting and where it came from, and end
+    #[arg(long, global = true)]
+    print_config: bool,
+}
+
+/// Settings of every command, and the keys of a file's top level.
+#[derive(Args, Clone, Debug, Default, Serialize, Deserialize)]
+struct Shared {
+    /// How to print data [default: table]
+    #[arg(long, global = true, value_name = "FORMAT", value_enum)]
+    format: Option<Format>,
+
+    /// When to colour; NO_COLOR is heeded [default: auto]
+    #[arg(long, global = true, value_name = "WHEN", value_enum)]
+    color: Option<Color>,
+}
+
+impl Keys for Shared {
+    const SECTION: Option<&'static str> = None;
+
+    fn defaults() -> Shared {
+        Shared { format: Some(Format::default()), color: Some(Color::default()) }
+    }
+}
+
+/// How settings are found, as `--help` and the man pages show it.
+const SETTINGS: &str = "\
+Settings, the first that is found:
+  1. a flag
+  2. an environment variable: --max-viewers is GSK_MAX_VIEWERS
+  3. the file of --config, else ./gsk.yaml: max_viewers below 'serve:'
+  4. $XDG_CONFIG_HOME/gsk/gsk.yaml, else ~/.config/gsk/gsk.yaml
+  5. the default
+GSK_TOKEN holds the access token, GSK_LOG a filter for the log, such as debug.";
+
+/// The definition of the command line, which help, completions and man pages are made from.
+fn command() -> clap::Command {
+    let after = format!("{SETTINGS}\n\n{}", exit::TABLE);
+    Cli::command()
+        .after_help(exit::TABLE)
+        .after_long_help(after.clone())
+        .mut_subcommands(|c| c.after_long_help(after.clone()))
+}
+
+/// Every setting that a file or variable may set.
+fn known() -> Result<Known> {
+    Known::default().with::<Shared>()?.with::<serve::ServeArgs>()
+}
+
+/// Runs the command that this process was started with.
+pub fn main() -> ExitCode {
+    guarded(|| start(std::env::args_os().collect()))
+}
+
+/// Turns a panic, whose message is out by then, into the exit code of a bug.
+fn guarded(run: impl FnOnce() -> ExitCode + std::panic::UnwindSafe) -> ExitCode {
+    std::panic::catch_unwind(run).unwrap_or_else(|_| {
+        let plain = Printer::new(Format::Table, Color::Auto, false);
+        plain.error(&Error::bug("gsk ended by a fault of its own").hint("please report the lines above"));
+        Code::Bug.into()
+    })
+}
+
+fn start(words: Vec<OsString>) -> ExitCode {
+    let color = early_color(&words);
+    let definition = command().subcommand(generate::definition()).long_version(long_version()).color(match color {
+        Color::Auto => clap::ColorChoice::Auto,
+        Color::Always => clap::ColorChoice::Always,
+        Color::Never => clap::ColorChoice::Never,
+    });
+    let parsed = definition.try_get_matches_from(&words).and_then(|matches| {
+        if let Some((generate::NAME, own)) = matches.subcommand() {
+            let task = Task::Generate(generate::GenerateArgs::from_arg_matches(own)?);
+            return Ok((Globals::from_arg_matches(&matches)?, task));
+        }
+        let cli = Cli::from_arg_matches(&matches)?;
+        Ok((cli.globals, Task::Public(cli.command)))
+    });
+    let (globals, task) = match parsed {
+        Ok(parsed) => parsed,
+        Err(error) => return refused(error, color),
+    };
+    let mut printer = Printer::new(globals.format().unwrap_or_default(), color, globals.quiet);
+    run(&globals, &task, &mut printer).unwrap_or_else(|error| {
+        printer.error(&error);
+        error.kind.code().into()
+    })
+}
+
+impl Globals {
+    fn format(&self) -> Option<Format> {
+        if self.json { Some(Format::Json) } else { self.shared.format }
+    }
+}
+
+/// `printer` is replaced by the one that the settings ask for as soon as they are known.
+fn run(globals: &Globals, task: &Task, printer: &mut Printer) -> Result<ExitCode> {
+    let layers = Layers::load(globals.config.as_deref(), known()?)?;
+    let flags = Shared { format: globals.format(), ..globals.shared.clone() };
+    let shared = config::resolve(&flags, &layers)?;
+    let color = shared.values.color.unwrap_or_default();
+    *printer = Printer::new(shared.values.format.unwrap_or_default(), color, globals.quiet);
+    layers.slips().iter().for_each(|slip| printer.warn(slip));
+    log::init(globals.quiet, globals.verbose, layers.variable("GSK_LOG")?, color)?;
+
+    match task {
+        Task::Public(Command::Serve(args)) => {
+            let resolved = config::resolve(&**args, &layers)?;
+            match globals.print_config {
+                true => print_config(&shared, Some(&resolved), printer),
+                false => serve::run(resolved, printer),
+            }
+        }
+        Task::Generate(_) if globals.print_config => print_config::<Shared>(&shared, None, printer),
+        Task::Generate(args) => generate::run(args),
+    }
+}
+
+fn print_config<T: Keys>(shared: &Resolved<Shared>, own: Option<&Resolved<T>>, printer: &Printer) -> Result<ExitCode> {
+    let mut report = Report::new(own.and(T::SECTION));
+    report.extend(shared.settings());
+    own.iter().for_each(|own| report.extend(own.settings()));
+    printer.show(&report)?;
+    Ok(Code::Good.into())
+}
+
+/// Prints help, the version, or what is wrong with the words. A value's refusal is told in our own form, with its hint.
+fn refused(error: clap::Error, color: Color) -> ExitCode {
+    use clap::error::{ContextKind, ContextValue, ErrorKind};
+    if let (ErrorKind::ValueValidation, Some(ContextValue::String(flag))) =
+        (error.kind(), error.get(ContextKind::InvalidArg))
+    {
+        let refusal = config::refusal(&error);
+        let told =
+            Error { hint: refusal.hint.clone(), ..Error::usage(format!("wrong value for {flag}")).cause(&refusal) };
+        Printer::new(Format::Table, color, false).error(&told);
+        return Kind::Usage.code().into();
+    }
+    // Printing fails where the stream is closed: then nobody reads it.
+    let _ = error.print();
+    if error.exit_code() == 0 { Code::Good.into() } else { Code::Usage.into() }
+}
+
+/// The colour for what is printed before the settings are known.
+fn early_color(words: &[OsString]) -> Color {
+    let ours = words.iter().filter_map(|word| word.to_str()).take_while(|word| *word != "--");
+    let ours: Vec<&str> = ours.collect();
+    let flag = ours.iter().enumerate().find_map(|(i, word)| match word.strip_prefix("--color")? {
+        "" => ours.get(i + 1).copied(),
+        value => value.strip_prefix('='),
+    });
+    let variable = std::env::var("GSK_COLOR").ok();
+    let choice = flag.or(variable.as_deref()).and_then(|text| clap::ValueEnum::from_str(text, false).ok());
+    choice.unwrap_or_default()
+}
+
+fn long_version() -> String {
+    let simd = match env!("GSK_SIMD") {
+        "none" => "OpenH264 and JPEG: without SIMD, nasm was missing when gsk was built",
+        _ => "OpenH264 and JPEG: with SIMD",
+    };
+    format!("{}\n{simd}", env!("CARGO_PKG_VERSION"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definition_is_sound() {
+        command().subcommand(generate::definition()).debug_assert();
+    }
+
+    #[test]
+    fn a_panic_is_a_bug() {
+        let code = guarded(|| panic!("on purpose"));
+        assert_eq!(format!("{code:?}"), format!("{:?}", ExitCode::from(Code::Bug)));
+    }
+
+    #[test]
+    fn the_color_is_known_before_the_rest() {
+        let early = |words: &[&str]| early_color(&words.iter().map(OsString::from).collect::<Vec<_>>());
+        assert_eq!(early(&["gsk", "--color", "never", "x"]), Color::Never);
+        assert_eq!(early(&["gsk", "--color=always"]), Color::Always);
+        assert_eq!(early(&["gsk", "serve", "--", "--color=always"]), Color::Auto);
+        assert_eq!(early(&["gsk", "--color"]), Color::Auto);
+    }
+}
