@@ -77,6 +77,7 @@ pub(crate) struct Shared {
     health: watch::Sender<Health>,
     /// Bumped when anything that a status shows in words has changed.
     changes: watch::Sender<u64>,
+    last_error: Mutex<Option<String>>,
     stopping: Mutex<bool>,
     /// Wakes the source's thread: a viewer came or went, or it is time to stop.
     wake: Condvar,
@@ -120,6 +121,9 @@ impl Shared {
             new
         });
         if new {
+            if let Health::Failed(reason) | Health::Ended(End { reason, code: 1.., .. }) = &health {
+                *self.last_error.lock().unwrap() = Some(reason.clone());
+            }
             match &health {
                 Health::Failed(reason) => tracing::warn!("the source failed: {reason}"),
                 Health::Starting(reason) => tracing::debug!("{reason}"),
@@ -130,7 +134,10 @@ impl Shared {
         }
     }
 
-    fn published(&self) {}
+    fn stop(&self) {
+        *self.stopping.lock().unwrap() = true;
+        self.wake.notify_all();
+    }
 }
 
 impl Pipeline {
@@ -150,6 +157,7 @@ impl Pipeline {
             inputs: Arc::default(),
             health: watch::Sender::new(waiting),
             changes: watch::Sender::new(0),
+            last_error: Mutex::default(),
             stopping: Mutex::new(false),
             wake: Condvar::new(),
         });
@@ -213,6 +221,17 @@ impl Pipeline {
         self.shared.health.subscribe()
     }
 
+    /// Begins to stop everything, without waiting for it; viewers still get what waits for them.
+    pub fn stop(&self) {
+        self.shared.stop();
+        self.stop.stop();
+    }
+
+    /// What last went wrong, if anything did.
+    pub fn last_error(&self) -> Option<String> {
+        self.shared.last_error.lock().unwrap().clone()
+    }
+
     /// Changes whenever health, an encoder, or the number of viewers does.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.shared.changes.subscribe()
@@ -221,9 +240,7 @@ impl Pipeline {
 
 impl Drop for Pipeline {
     fn drop(&mut self) {
-        *self.shared.stopping.lock().unwrap() = true;
-        self.stop.stop();
-        self.shared.wake.notify_all();
+        self.stop();
         if let Some(source) = self.source.take() {
             // A panic there has been reported by its thread.
             let _ = source.join();
@@ -244,7 +261,7 @@ impl Shared {
             let before = self.captured.load(std::sync::atomic::Ordering::Relaxed);
             let end = source::open(options, context)
                 .and_then(|mut source| self.run_once(source.as_mut(), context))
-                .unwrap_or_else(|error| End { code: error.kind.code() as u8, reason: error.to_string() });
+                .unwrap_or_else(|error| End { code: error.kind.code() as u8, reason: error.to_string(), hint: error.hint });
             let again = match options.restart {
                 _ if *self.stopping.lock().unwrap() => false,
                 Restart::Never => false,
@@ -273,10 +290,13 @@ impl Shared {
 
     fn run_once(&self, source: &mut dyn Source, context: &Context) -> Result<End> {
         let mut pacer = None;
+        if source.paced() {
+            self.health(Health::Running);
+        }
         loop {
             self.learn(source);
             if source.paced() && !self.await_turn(source, &mut pacer, &context.pool) {
-                return Ok(End { reason: "stopped".into(), code: 0 });
+                return Ok(End::good("stopped"));
             }
             match source.next(context)? {
                 Next::Frame(frame) => {

@@ -312,7 +312,6 @@ impl Stream {
         timing.record(Stage::Convert, handed, converted - started);
         timing.record(Stage::Encode, handed, encoded - converted);
         timing.record(Stage::Publish, handed, (handed - captured.1).saturating_sub(encoded - started));
-        shared.published();
     }
 }
 

@@ -5,6 +5,8 @@ use std::sync::Mutex;
 
 use hdrhistogram::Histogram;
 
+use crate::wire::status::Percentiles;
+
 /// The stages of a frame's road. All but those that viewers report are on the worker's monotonic clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -59,17 +61,6 @@ impl Stage {
             Stage::Input => "input",
         }
     }
-}
-
-/// Percentiles of one stage, milliseconds.
-#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
-pub struct Percentiles {
-    pub p50: f64,
-    pub p95: f64,
-    pub p99: f64,
-    pub max: f64,
-    /// Samples behind the figures.
-    pub n: u64,
 }
 
 /// Samples of the last [`Window::SPAN_US`] to twice that: two histograms take turns.

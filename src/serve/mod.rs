@@ -1,17 +1,35 @@
-//! One worker over the network.
+//! One worker over the network: a pipeline behind HTTP.
 
+mod gate;
+mod http;
+mod metrics;
+mod page;
+mod streams;
+mod worker;
+mod ws;
+
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
 
+use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{self, SignalKind};
 
+use self::gate::Gate;
+use self::worker::Worker;
 use crate::config::Secret;
-use crate::error::{Error, Result};
-use crate::output::Printer;
-use crate::pipeline::encode::Choice;
+use crate::error::{Error, Kind, Result};
+use crate::exit;
+use crate::output::{Format, Printer, Show, Table};
+use crate::pipeline::encode::{self, Choice};
 use crate::pipeline::frame::{PixelFormat, Size};
-use crate::pipeline::source::{Restart, Spec};
+use crate::pipeline::source::{self, End, Restart, Spec};
+use crate::pipeline::{self, Health, Pipeline};
 
 /// Whose input events reach the source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
@@ -66,7 +84,185 @@ pub struct Settings {
     pub jpeg_quality: u8,
 }
 
+/// How long viewers are given to read what waits for them, and to hear why it ends.
+const LAST_WORDS: Duration = Duration::from_millis(800);
+
 /// Serves until the source ends or a signal comes.
-pub fn run(_settings: Settings, _printer: &Printer) -> Result<ExitCode> {
-    Err(Error::bug("not built yet"))
+pub fn run(settings: Settings, printer: &Printer) -> Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("net")
+        .enable_all()
+        .build()
+        .map_err(|error| Error::io("cannot start threads", error))?;
+    let ended = runtime.block_on(serve(settings, printer));
+    // Whatever a handler still does is not waited for.
+    runtime.shutdown_background();
+    match ended? {
+        Ended::Source(end) if end.code == 0 => Ok(ExitCode::SUCCESS),
+        Ended::Source(end) => {
+            printer.error(&Error { hint: end.hint, ..Error::failed(end.reason) });
+            Ok(ExitCode::from(end.code))
+        }
+        Ended::Signal(signal) => exit::by_signal(signal),
+    }
+}
+
+enum Ended {
+    Source(End),
+    Signal(Signal),
+}
+
+async fn serve(settings: Settings, printer: &Printer) -> Result<Ended> {
+    let mut signals = Signals::new()?;
+    let listener = bind(settings.listen).await?;
+    let address = listener.local_addr().map_err(|error| Error::io("cannot listen", error))?;
+    let gate = gate(&settings, address)?;
+    let pipeline = Pipeline::start(pipeline::Config {
+        source: source::Options {
+            spec: settings.source.clone(),
+            size: settings.size,
+            format: settings.pixel_format.unwrap_or(PixelFormat::Rgb24),
+            fps: settings.fps,
+            repeat: settings.looped,
+            restart: settings.restart,
+        },
+        encoder: settings.encoder,
+        bitrate: settings.bitrate,
+        quality: settings.jpeg_quality,
+    })?;
+    let worker = Arc::new(Worker::new(settings, pipeline));
+    announce(&worker, address, &gate, printer)?;
+    tokio::spawn(worker.clone().follow());
+    tokio::spawn(http::serve(listener, worker.clone(), gate));
+    let told = tell_source(&worker, printer);
+    let mut health = worker.pipeline.health();
+    let over = health.wait_for(|health| matches!(health, Health::Ended(_)));
+    let ended = tokio::select! {
+        signal = signals.next() => Ended::Signal(signal),
+        over = async { tokio::join!(told, over).1 } => match over.as_deref() {
+            Ok(Health::Ended(end)) => Ended::Source(end.clone()),
+            _ => return Err(Error::bug("the source's thread is gone")),
+        },
+    };
+    let last_word = match &ended {
+        Ended::Source(end) => end.reason.clone(),
+        Ended::Signal(_) => "the worker was stopped".into(),
+    };
+    tokio::select! {
+        () = farewell(&worker, last_word) => {}
+        // A second signal skips the rest.
+        _ = signals.next() => {}
+    }
+    Ok(ended)
+}
+
+/// Tells everybody why it ends, and waits until they have heard it, for a bounded time.
+async fn farewell(worker: &Worker, reason: String) {
+    worker.pipeline.stop();
+    worker.stop(&reason);
+    let mut sessions = worker.sessions.subscribe();
+    let _ = tokio::time::timeout(LAST_WORDS, sessions.wait_for(|&open| open == 0)).await;
+}
+
+async fn bind(address: SocketAddr) -> Result<TcpListener> {
+    TcpListener::bind(address).await.map_err(|error| match error.kind() {
+        ErrorKind::AddrInUse => Error::usage(format!("port {} is taken", address.port()))
+            .cause(error)
+            .hint(format!("see who has it: ss -ltnp 'sport = :{}'\nor take another: gsk serve --listen 0", address.port())),
+        _ => Error { kind: Kind::Usage, ..Error::io(format!("cannot listen on {address}"), error) },
+    })
+}
+
+/// Beyond loopback a token is needed, and made where none is given.
+fn gate(settings: &Settings, address: SocketAddr) -> Result<Gate> {
+    let beyond_loopback = !address.ip().is_loopback();
+    let token = match &settings.token {
+        Token::Given(secret) => Some(gate::Token::new(secret.reveal())?),
+        Token::File(path) => {
+            let failed = |error| Error::io(format!("cannot read the token file '{}'", path.display()), error);
+            Some(gate::Token::new(&std::fs::read_to_string(path).map_err(failed)?)?)
+        }
+        Token::Unset if beyond_loopback => Some(gate::Token::random()?),
+        Token::Unset => None,
+    };
+    let mut gate = Gate::new(address.port(), beyond_loopback, token);
+    gate.allow_host.clone_from(&settings.allow_host);
+    gate.allow_origin.clone_from(&settings.allow_origin);
+    Ok(gate)
+}
+
+/// What was started: the document of `--format json`, and the link to open.
+#[derive(Serialize)]
+struct Started {
+    url: String,
+    instance_id: String,
+    source: String,
+    encoder: encode::Info,
+}
+
+impl Show for Started {
+    const SCHEMA: &'static str = "gsk.serve";
+    const VERSION: u32 = 1;
+
+    fn table(&self) -> Table {
+        let mut table = Table::new(["url", "instance_id", "source", "encoder"]);
+        table.row([self.url.clone(), self.instance_id.clone(), self.source.clone(), self.encoder.backend.into()]);
+        table
+    }
+}
+
+/// Prints the link to open first, then what was chosen and why.
+fn announce(worker: &Worker, address: SocketAddr, gate: &Gate, printer: &Printer) -> Result<()> {
+    let settings = &worker.settings;
+    let encoder = encode::preview(settings.encoder.codec(), settings.encoder)?;
+    let url = gate.link(address);
+    if printer.format() != Format::Table {
+        let (instance_id, source) = (settings.instance_id.clone(), settings.source.name());
+        return printer.show(&Started { url, instance_id, source, encoder });
+    }
+    printer.line(&url)?;
+    let why = match &encoder.fallback {
+        Some(fallback) => format!(", not {}: {}", fallback.from, fallback.detail),
+        None => String::new(),
+    };
+    printer.note(&format!("encoder {}{why}", encoder.backend));
+    if env!("GSK_SIMD") == "none" && !encoder.hardware {
+        printer.warn("built without nasm: encoding takes twice the time (apt-get install nasm, then build again)");
+    }
+    Ok(())
+}
+
+/// Says what the source is as soon as that is known.
+async fn tell_source(worker: &Worker, printer: &Printer) {
+    let mut changes = worker.pipeline.changes();
+    let info = loop {
+        match worker.pipeline.info() {
+            Some(info) => break info,
+            None if changes.changed().await.is_err() => return,
+            None => {}
+        }
+    };
+    let (name, fps) = (worker.settings.source.name(), (info.fps * 100.0).round() / 100.0);
+    printer.note(&format!("source {name}, {}, {} at {fps} fps", info.detail, info.size));
+}
+
+/// SIGINT and SIGTERM.
+struct Signals {
+    interrupt: unix::Signal,
+    terminate: unix::Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Signals> {
+        let on = |kind| unix::signal(kind).map_err(|error| Error::io("cannot catch signals", error));
+        Ok(Signals { interrupt: on(SignalKind::interrupt())?, terminate: on(SignalKind::terminate())? })
+    }
+
+    async fn next(&mut self) -> Signal {
+        tokio::select! {
+            _ = self.interrupt.recv() => Signal::INT,
+            _ = self.terminate.recv() => Signal::TERM,
+        }
+    }
 }

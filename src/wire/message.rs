@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::input::Input;
+use super::status::{Condition, Fallback, Latency};
 
 /// The WebSocket subprotocol.
 pub const PROTOCOL: &str = "gsk.v1";
@@ -99,6 +100,56 @@ pub struct Colour {
 impl Colour {
     pub const BT709_LIMITED: Colour =
         Colour { primaries: "bt709", transfer: "bt709", matrix: "bt709", full_range: false };
+}
+
+/// What the server says.
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+pub enum Server<'a> {
+    /// The first message.
+    Hello {
+        gsk: &'a str,
+        instance: &'a str,
+        #[serde(flatten)]
+        condition: &'a Condition,
+        source: &'a str,
+        /// Whether viewers' input reaches the source.
+        input: bool,
+        server_us: u64,
+    },
+    /// Before the first key unit that it governs.
+    Config {
+        codec: &'a str,
+        width: u32,
+        height: u32,
+        fps: f64,
+        colour: Option<Colour>,
+        backend: &'a str,
+        hardware: bool,
+        fallback: Option<&'a Fallback>,
+    },
+    State(&'a Condition),
+    /// So many units were skipped; a key unit follows.
+    Drop {
+        frames: u64,
+    },
+    Pong {
+        t: f64,
+        server_us: u64,
+    },
+    Stats {
+        fps: Option<f64>,
+        bitrate_bps: Option<f64>,
+        viewers: usize,
+        backend: &'a str,
+        /// Units that viewers skipped, all together.
+        dropped: u64,
+        latency_ms: &'a Latency,
+    },
+    /// The connection ends, and why.
+    Bye {
+        reason: &'a str,
+    },
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use bytes::BytesMut;
 
 use super::frame::{Frame, Size};
 use crate::error::{Error, Result};
+use crate::wire::status::{Cause, Fallback};
 
 /// What a viewer decodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
@@ -54,27 +55,6 @@ pub struct Info {
     pub hardware: bool,
     /// Why it is not the first of the table.
     pub fallback: Option<Fallback>,
-}
-
-/// Why an encoder other than the preferred one is at work.
-#[derive(Clone, Debug, PartialEq, serde::Serialize)]
-pub struct Fallback {
-    pub from: &'static str,
-    pub cause: Cause,
-    pub detail: String,
-    /// RFC 3339.
-    pub since: String,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Cause {
-    NoSlot,
-    NoEngine,
-    NoDriver,
-    Limit,
-    Fault,
-    Requested,
 }
 
 /// One encoded picture. `data` begins with room for the `gsk.v1` header ([`HEADER`](crate::wire::message::HEADER) bytes), then come
@@ -156,7 +136,7 @@ fn choose(codec: Codec, choice: Choice) -> Result<(Open, Info)> {
                 let since = crate::clock::rfc3339_now();
                 // A row that comes before a hardware one in its own right is no fallback.
                 let fallback = passed.filter(|_| !row.hardware).map(|(from, cause, detail)| Fallback {
-                    from,
+                    from: from.into(),
                     cause,
                     detail,
                     since,

@@ -80,7 +80,7 @@ impl Source for File {
         let mut pixels = context.pool.take(PixelFormat::I420.bytes(self.header.size));
         if !self.read(&mut pixels)? {
             if !self.repeat || self.sequence == 0 {
-                return Ok(Next::End(End { reason: format!("'{}' ended", self.name), code: 0 }));
+                return Ok(Next::End(End::good(format!("'{}' ended", self.name))));
             }
             let failed = |error| Error::io(format!("cannot read '{}' again", self.name), error);
             self.file.seek(SeekFrom::Start(self.start)).map_err(failed)?;

@@ -134,6 +134,17 @@ pub struct End {
     pub reason: String,
     /// The exit code that `gsk serve` hands on; 0 is a good end.
     pub code: u8,
+    pub hint: Option<String>,
+}
+
+impl End {
+    pub fn good(reason: impl Into<String>) -> End {
+        End { reason: reason.into(), code: 0, hint: None }
+    }
+
+    pub fn failed(reason: impl Into<String>, code: u8) -> End {
+        End { reason: reason.into(), code, hint: None }
+    }
 }
 
 /// What a source works with.

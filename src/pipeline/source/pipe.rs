@@ -346,8 +346,8 @@ impl Source for Stdin {
         Ok(match self.0.next(context)? {
             Read::Frame(frame) => Next::Frame(frame),
             Read::Stalled(reason) => Next::Stalled(reason),
-            Read::Stopped | Read::End(None) => Next::End(End { reason: "standard input ended".into(), code: 0 }),
-            Read::End(Some(reason)) => Next::End(End { reason, code: 1 }),
+            Read::Stopped | Read::End(None) => Next::End(End::good("standard input ended")),
+            Read::End(Some(reason)) => Next::End(End::failed(reason, 1)),
         })
     }
 }

@@ -57,7 +57,7 @@ impl Program {
             words = format!("{words}; {reason}");
             code = code.max(1);
         }
-        Ok(Next::End(End { reason: words, code }))
+        Ok(Next::End(End::failed(words, code)))
     }
 }
 

@@ -1,0 +1,140 @@
+//! The plain HTTP streams: MP4, bare H.264, multipart JPEG, and one still.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{Query, State};
+use axum::http::{Method, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use futures_util::stream;
+use serde::Deserialize;
+use tokio::time::timeout;
+
+use super::worker::{Seat, Worker};
+use crate::pipeline::broadcast::Packet;
+use crate::pipeline::encode::{self, Codec};
+use crate::pipeline::mp4::{Fragmenter, Timeline};
+use crate::pipeline::queue::Item;
+use crate::wire::status::{self, Condition};
+
+/// How long a request waits for the first picture before it is told that there is none.
+const FIRST: Duration = Duration::from_secs(10);
+
+const BOUNDARY: &str = "gsk-frame";
+
+/// `?timeline=` of `/stream.mp4`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Mp4 {
+    timeline: Timeline,
+}
+
+pub async fn mp4(State(worker): State<Arc<Worker>>, method: Method, Query(query): Query<Mp4>) -> Response {
+    let mut fragmenter = Fragmenter::new(query.timeline, worker.pipeline.fps());
+    let write = move |packet: &Packet| match fragmenter.fragment(packet) {
+        Ok(fragment) => fragment.into_iter().flat_map(|(head, sample)| [head, sample]).collect(),
+        Err(error) => {
+            tracing::error!("{error}");
+            Vec::new()
+        }
+    };
+    stream_of(worker, method, Codec::H264, "video/mp4", write).await
+}
+
+pub async fn h264(State(worker): State<Arc<Worker>>, method: Method) -> Response {
+    stream_of(worker, method, Codec::H264, "video/h264", |packet| vec![packet.unit()]).await
+}
+
+pub async fn mjpeg(State(worker): State<Arc<Worker>>, method: Method) -> Response {
+    let mut first = true;
+    let write = move |packet: &Packet| {
+        let jpeg = packet.unit();
+        let opening = if std::mem::take(&mut first) { format!("--{BOUNDARY}\r\n") } else { String::new() };
+        let head = format!("{opening}Content-Type: image/jpeg\r\nContent-Length: {}\r\n\r\n", jpeg.len());
+        // The next boundary follows at once: browsers show a part only when they see its end.
+        vec![Bytes::from(head), jpeg, Bytes::from(format!("\r\n--{BOUNDARY}\r\n"))]
+    };
+    let kind = format!("multipart/x-mixed-replace; boundary={BOUNDARY}");
+    stream_of(worker, method, Codec::Jpeg, &kind, write).await
+}
+
+pub async fn still(State(worker): State<Arc<Worker>>, method: Method) -> Response {
+    let answer = |body: Body| ([(header::CONTENT_TYPE, "image/jpeg"), NO_STORE], body).into_response();
+    match open(&worker, &method, Codec::Jpeg).await {
+        Err(refusal) => *refusal,
+        Ok(None) => answer(Body::empty()),
+        Ok(Some((_, packet))) => answer(packet.unit().into()),
+    }
+}
+
+pub const NO_STORE: (header::HeaderName, &str) = (header::CACHE_CONTROL, "no-store");
+
+/// An endless answer: what `write` makes of each unit, from a key unit on.
+async fn stream_of(
+    worker: Arc<Worker>,
+    method: Method,
+    codec: Codec,
+    kind: &str,
+    mut write: impl FnMut(&Packet) -> Vec<Bytes> + Send + 'static,
+) -> Response {
+    let body = match open(&worker, &method, codec).await {
+        Err(refusal) => return *refusal,
+        Ok(None) => Body::empty(),
+        Ok(Some((seat, first))) => {
+            let waiting: std::collections::VecDeque<Bytes> = write(&first).into();
+            let state = (seat, waiting, write);
+            Body::from_stream(stream::unfold(state, |(seat, mut waiting, mut write)| async move {
+                loop {
+                    if let Some(bytes) = waiting.pop_front() {
+                        return Some((Ok::<_, std::convert::Infallible>(bytes), (seat, waiting, write)));
+                    }
+                    // A skip needs no word here: the next unit is a key unit.
+                    if let Item::Unit(packet) = seat.viewer.next().await? {
+                        waiting = write(&packet).into();
+                    }
+                }
+            }))
+        }
+    };
+    ([(header::CONTENT_TYPE, kind), NO_STORE], body).into_response()
+}
+
+/// A seat and its first unit, or the answer to give in its place. `HEAD` starts nothing and gets none.
+async fn open(worker: &Worker, method: &Method, codec: Codec) -> Result<Option<(Seat, Arc<Packet>)>, Box<Response>> {
+    if let Err(error) = encode::preview(codec, worker.settings.encoder) {
+        let condition = Condition { reason: error.to_string(), ..worker.condition().borrow().clone() };
+        return Err(refusal(StatusCode::CONFLICT, &condition));
+    }
+    if let Some(condition) = worker.not_running() {
+        return Err(refusal(StatusCode::CONFLICT, &condition));
+    }
+    if method == Method::HEAD {
+        return Ok(None);
+    }
+    let full = || Condition { state: status::State::NoSlot, reason: worker.full(), ..worker.condition().borrow().clone() };
+    let seat = worker.join(codec).ok_or_else(|| refusal(StatusCode::SERVICE_UNAVAILABLE, &full()))?;
+    let first = async {
+        loop {
+            match seat.viewer.next().await {
+                Some(Item::Unit(packet)) => return Some(packet),
+                Some(Item::Drop(_)) => {}
+                None => return None,
+            }
+        }
+    };
+    match timeout(FIRST, first).await {
+        Ok(Some(packet)) => Ok(Some((seat, packet))),
+        Ok(None) => Err(refusal(StatusCode::CONFLICT, &worker.condition().borrow())),
+        Err(_) => Err(refusal(StatusCode::SERVICE_UNAVAILABLE, &worker.condition().borrow())),
+    }
+}
+
+/// A refusal in words, with who holds what is missing.
+fn refusal(code: StatusCode, condition: &Condition) -> Box<Response> {
+    let body = serde_json::json!({ "state": condition.state, "reason": condition.reason, "since": condition.since, "holders": [] });
+    let mut response = (code, [NO_STORE], axum::Json(body)).into_response();
+    response.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from_static("2"));
+    Box::new(response)
+}

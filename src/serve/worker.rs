@@ -1,0 +1,227 @@
+//! A worker's own view of itself: its state in words, `/status`, and who may join.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use tokio::sync::watch;
+
+use super::Settings;
+use crate::clock::{now_us, rfc3339_now};
+use crate::pipeline::broadcast::Viewer;
+use crate::pipeline::encode::{self, Codec};
+use crate::pipeline::stream;
+use crate::pipeline::timing::Stage;
+use crate::pipeline::{Health, Pipeline};
+use crate::wire::status::{Condition, Drops, Encoder, Fallback, Latency, Schema, State, Status};
+
+/// What the handlers share.
+pub struct Worker {
+    pub settings: Settings,
+    pub pipeline: Pipeline,
+    condition: watch::Sender<Condition>,
+    joined: Arc<AtomicUsize>,
+    /// WebSocket sessions, those without video included: they hear a last word before the end.
+    pub sessions: watch::Sender<usize>,
+    stopping: watch::Sender<Option<String>>,
+}
+
+/// A viewer and the place that it takes up.
+pub struct Seat {
+    pub viewer: Viewer,
+    _taken: Taken,
+}
+
+/// A viewer's place, given back when dropped.
+struct Taken(Arc<AtomicUsize>);
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
+}
+
+impl Worker {
+    pub fn new(settings: Settings, pipeline: Pipeline) -> Worker {
+        let condition = Condition { state: State::Starting, reason: String::new(), since: rfc3339_now() };
+        let worker = Worker {
+            settings,
+            pipeline,
+            condition: watch::Sender::new(condition),
+            joined: Arc::default(),
+            sessions: watch::Sender::new(0),
+            stopping: watch::Sender::new(None),
+        };
+        worker.refresh();
+        worker
+    }
+
+    /// Follows the pipeline for as long as the worker lives.
+    pub async fn follow(self: Arc<Self>) {
+        let mut changes = self.pipeline.changes();
+        while changes.changed().await.is_ok() {
+            self.refresh();
+        }
+    }
+
+    /// Works the state out anew; `since` moves only with the state.
+    fn refresh(&self) {
+        let (state, reason) = self.judge();
+        self.condition.send_if_modified(|old| {
+            if (old.state, &old.reason) == (state, &reason) {
+                return false;
+            }
+            let since = if old.state == state { old.since.clone() } else { rfc3339_now() };
+            *old = Condition { state, reason, since };
+            true
+        });
+    }
+
+    fn judge(&self) -> (State, String) {
+        let health = self.pipeline.health().borrow().clone();
+        let streams = self.streams();
+        let watched = streams.iter().any(|stream| stream.viewers > 0);
+        match health {
+            Health::Ended(end) if end.code == 0 => (State::Idle, end.reason),
+            Health::Ended(end) => (State::Error, end.reason),
+            Health::Failed(reason) => (State::Error, reason),
+            Health::Starting(reason) => (State::Starting, reason),
+            Health::Running if !watched => (State::Idle, "nobody watches".into()),
+            Health::Running => match streams.iter().find_map(|stream| stream.error.as_ref()) {
+                Some(error) => (State::Error, error.to_string()),
+                None => (State::Streaming, String::new()),
+            },
+        }
+    }
+
+    pub fn condition(&self) -> watch::Receiver<Condition> {
+        self.condition.subscribe()
+    }
+
+    /// The last word to everybody, and the sign to end.
+    pub fn stop(&self, reason: &str) {
+        self.stopping.send_if_modified(|old| {
+            let first = old.is_none();
+            old.get_or_insert_with(|| reason.into());
+            first
+        });
+    }
+
+    pub fn stopping(&self) -> watch::Receiver<Option<String>> {
+        self.stopping.subscribe()
+    }
+
+    /// Takes a viewer in, unless it is full.
+    pub fn join(&self, codec: Codec) -> Option<Seat> {
+        let most = self.settings.max_viewers as usize;
+        let before = self.joined.fetch_add(1, Relaxed);
+        let taken = Taken(self.joined.clone());
+        (before < most).then(|| Seat { viewer: self.pipeline.join(codec), _taken: taken })
+    }
+
+    /// Why nobody more is taken in.
+    pub fn full(&self) -> String {
+        format!("all {} viewers' places are taken (--max-viewers)", self.settings.max_viewers)
+    }
+
+    /// Why there is nothing to watch, if so: what a request for a stream is refused with.
+    pub fn not_running(&self) -> Option<Condition> {
+        let over = matches!(*self.pipeline.health().borrow(), Health::Ended(_) | Health::Failed(_));
+        over.then(|| self.condition.borrow().clone())
+    }
+
+    /// H.264 and JPEG, the worker's main codec first.
+    fn streams(&self) -> [stream::Snapshot; 2] {
+        let first = self.settings.encoder.codec();
+        let second = if first == Codec::H264 { Codec::Jpeg } else { Codec::H264 };
+        [first, second].map(|codec| self.pipeline.stream(codec).snapshot())
+    }
+
+    pub fn latency(&self) -> Latency {
+        let now = now_us();
+        let timing = self.pipeline.timing();
+        let of = |stage: Stage| Some((stage.name().to_string(), timing.percentiles(stage, now)?));
+        Stage::ALL.into_iter().filter_map(of).collect::<BTreeMap<_, _>>()
+    }
+
+    /// The figures of the main codec, for pages.
+    pub fn main_stream(&self) -> stream::Snapshot {
+        let [main, other] = self.streams();
+        if main.viewers == 0 && other.viewers > 0 { other } else { main }
+    }
+
+    /// `gsk:<source>:<encoder>`.
+    pub fn backend(&self) -> String {
+        let encoder = encode::preview(self.settings.encoder.codec(), self.settings.encoder);
+        format!("gsk:{}:{}", self.settings.source.name(), encoder.map_or("none", |info| info.backend))
+    }
+
+    pub fn status(&self) -> Status {
+        let condition = self.condition.borrow().clone();
+        let streams = self.streams();
+        let encoders: Vec<Encoder> = streams.iter().filter_map(|s| encoder(s, self.settings.encoder)).collect();
+        let main = &streams[0];
+        let (info, latency_ms) = (self.pipeline.info(), self.latency());
+        let sum = |of: fn(&stream::Snapshot) -> u64| streams.iter().map(of).sum::<u64>();
+        let drops = Drops { slow_encoder: sum(|s| s.replaced), slow_viewer: sum(|s| s.skipped) };
+        let size = info.as_ref().map(|info| info.size);
+        let active = streams.iter().map(|s| s.viewers).sum();
+        let error = (condition.state == State::Error).then(|| condition.reason.clone());
+        let measured = |value: f64| (value > 0.0).then_some(value);
+        Status {
+            schema: Schema { name: "gsk.status".into(), version: 1 },
+            gsk: env!("CARGO_PKG_VERSION").into(),
+            host: crate::output::host(),
+            instance_id: self.settings.instance_id.clone(),
+            streaming: condition.state == State::Streaming,
+            condition,
+            source: self.settings.source.name(),
+            source_detail: info.map(|info| info.detail),
+            encoder: encoders.first().cloned(),
+            encoders,
+            stream_backend: self.backend(),
+            stream_enabled: true,
+            active_clients: active,
+            stream_active_clients: active,
+            stream_max_clients: self.settings.max_viewers,
+            frames_fps: measured(main.fps),
+            frames_ok: sum(|s| s.encoded),
+            frames_captured: self.pipeline.captured(),
+            frames_unchanged: sum(|s| s.unchanged),
+            frames_dropped: drops.slow_encoder + drops.slow_viewer,
+            frames_dropped_by: drops,
+            pixel_src_width: size.map(|size| size.width),
+            pixel_src_height: size.map(|size| size.height),
+            spectator_width: size.map(|size| size.width),
+            spectator_height: size.map(|size| size.height),
+            bitrate_bps: measured(main.bitrate_bps),
+            nvenc_sessions_used: None,
+            stream_error: error,
+            streamer_last_error: self.pipeline.last_error(),
+            last_keyframe_age_ms: main.last_key_us.map(|at| now_us().saturating_sub(at) as f64 / 1e3),
+            latency_ms,
+            simd: env!("GSK_SIMD") != "none",
+            errors: Vec::new(),
+        }
+    }
+}
+
+/// How `/status` shows a codec's encoder: as it is while open, else as it would be.
+fn encoder(stream: &stream::Snapshot, choice: encode::Choice) -> Option<Encoder> {
+    let open = stream.info.is_some();
+    let info = stream.info.clone().or_else(|| encode::preview(stream.codec, choice).ok())?;
+    let codec = match stream.codec {
+        Codec::H264 => "h264",
+        Codec::Jpeg => "jpeg",
+    };
+    let fallback: Option<Fallback> = info.fallback;
+    Some(Encoder {
+        backend: info.backend.into(),
+        codec: codec.into(),
+        hardware: info.hardware,
+        slot: None,
+        fallback,
+        viewers: stream.viewers,
+        open,
+    })
+}
