@@ -4,10 +4,15 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 
 const PAGE: &str = include_str!("web/page.html");
-const STYLE: &str = include_str!("web/style.css");
-const WORKER: &str = include_str!("web/worker.js");
-/// The page's own scripts, in order.
-const APP: [&str; 3] = [include_str!("web/players.js"), include_str!("web/input.js"), include_str!("web/app.js")];
+
+/// What the page's marks stand for: the mark, the element's start without its nonce, its text, its end.
+const PARTS: [(&str, &str, &str, &str); 5] = [
+    ("<!--style-->", "<style", include_str!("web/style.css"), "</style>"),
+    ("<!--worker-->", "<script type=\"text/plain\" id=\"worker\"", include_str!("web/worker.js"), "</script>"),
+    ("<!--players-->", "<script", include_str!("web/players.js"), "</script>"),
+    ("<!--input-->", "<script", include_str!("web/input.js"), "</script>"),
+    ("<!--app-->", "<script", include_str!("web/app.js"), "</script>"),
+];
 
 /// The page of an instance. The nonce, new with each answer, is what lets the page's own scripts and style run.
 pub fn page(instance: &str) -> Result<Response, getrandom::Error> {
@@ -17,11 +22,10 @@ pub fn page(instance: &str) -> Result<Response, getrandom::Error> {
          connect-src 'self'; img-src 'self' blob: data:; media-src 'self' blob:; base-uri 'none'; form-action 'none'; \
          frame-ancestors 'self'"
     );
-    let html = PAGE
-        .replace("{{title}}", &escape(instance))
-        .replace("<!--style-->", &format!("<style nonce=\"{nonce}\">{STYLE}</style>"))
-        .replace("<!--worker-->", &format!("<script type=\"text/plain\" id=\"worker\" nonce=\"{nonce}\">{WORKER}</script>"))
-        .replace("<!--app-->", &format!("<script nonce=\"{nonce}\">{}</script>", APP.concat()));
+    let filled = PAGE.replace("{{title}}", &escape(instance));
+    let html = PARTS.iter().fold(filled, |html, (mark, start, text, end)| {
+        html.replace(mark, &format!("{start} nonce=\"{nonce}\">{text}{end}"))
+    });
     let headers = [
         (header::CONTENT_TYPE, "text/html; charset=utf-8"),
         (header::CONTENT_SECURITY_POLICY, &policy),
@@ -41,17 +45,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_place_is_filled_and_names_are_escaped() {
-        let filled = |mark: &str| PAGE.matches(mark).count();
-        assert_eq!([filled("<!--style-->"), filled("<!--worker-->"), filled("<!--app-->")], [1, 1, 1]);
-        assert_eq!(escape("<b>&\""), "&lt;b&gt;&amp;&quot;");
+    fn every_mark_is_there_once_and_no_part_ends_its_own_element() {
+        for (mark, _, text, end) in PARTS {
+            assert_eq!(PAGE.matches(mark).count(), 1, "{mark}");
+            assert!(!text.contains(end.trim_end_matches('>')), "{mark}");
+        }
     }
 
     #[test]
-    fn no_script_ends_its_own_element() {
-        for script in APP.iter().chain([&WORKER]) {
-            assert!(!script.contains("</script"));
-        }
-        assert!(!STYLE.contains("</style"));
+    fn names_are_escaped() {
+        assert_eq!(escape("<b>&\""), "&lt;b&gt;&amp;&quot;");
     }
 }

@@ -1,0 +1,555 @@
+// The viewer page: one socket, one of three ways to the screen, the person's input, and what is measured of it all.
+'use strict';
+(() => {
+const $ = id => document.getElementById(id);
+const stage = $('stage'), picture = $('picture'), video = $('video'), query = new URLSearchParams(location.search);
+const PATHS = ['webcodecs', 'mse', 'mjpeg'], PATH_NAMES = { webcodecs: 'WebCodecs', mse: 'MediaSource', mjpeg: 'MJPEG' };
+const forced = PATHS.includes(query.get('via')) ? query.get('via') : null;
+
+let via = null, sink = '', player = null, why = '';  // why: the reason this path was taken instead of a better one
+let hello = null, config = null, server = null;      // the newest messages of their kinds
+let size = { width: 0, height: 0 };
+const errors = [], count = { painted: 0, bytes: 0, drops: 0, reconnects: 0 };
+const seconds = n => `${n} s`;
+const median = list => list.length ? list.sort((a, b) => a - b)[list.length >> 1] : null;
+const note = text => { errors.push(text); if (errors.length > 20) errors.shift(); };
+
+// ---- What is said ----
+
+const link = { phase: 'connecting', retryAt: 0, bye: '', picture: false, problem: '', silent: false };
+
+function words() {
+  if (link.problem) return link.problem;
+  if (link.phase === 'paused') return 'paused while this tab was hidden';
+  if (link.phase === 'waiting') return link.bye || (link.silent ? 'no word from the server for 5 s' : 'the connection to the server is gone');
+  if (link.phase === 'connecting') return link.bye ? `${link.bye}; reconnecting…` : count.reconnects ? 'reconnecting…' : 'connecting…';
+  const { state, reason } = hello;
+  const with_reason = text => reason ? `${text}: ${reason}` : text;
+  switch (state) {
+    case 'streaming': return link.picture ? '' : 'waiting for the first frame';
+    case 'no-slot': return with_reason('no encoder slot');
+    case 'error': return with_reason('the source failed');
+    case 'starting': return with_reason('the source is starting');
+    case 'idle': return link.picture ? '' : reason || 'waiting for the first frame';
+    default: return with_reason(state);
+  }
+}
+
+function state() {
+  if (link.problem) return 'error';
+  if (link.phase !== 'open') return link.phase === 'waiting' ? 'reconnecting' : link.phase;
+  return hello.state === 'streaming' && !link.picture ? 'waiting' : hello.state;
+}
+
+function set(id, text) { const el = typeof id === 'string' ? $(id) : id; if (el.textContent !== text) el.textContent = text; }
+
+function say() {
+  const text = words(), waiting = link.phase === 'waiting' && !link.problem;
+  set('reason', text);
+  const left = Math.max(0, Math.ceil((link.retryAt - performance.now()) / 1000));
+  set('countdown', waiting ? `reconnecting in ${seconds(left)}` : '');
+  $('retry').hidden = !waiting;
+  $('overlay').hidden = !text || !dressed;
+  const now = state();
+  $('dot').className = now === 'streaming' ? 'good' : now === 'error' || now === 'no-slot' ? 'bad' : '';
+  set('summary', text ? now : size.width ? `${size.width} × ${size.height}` : '');
+  stage.setAttribute('aria-busy', String(Boolean(text)));
+}
+
+// Words need fonts and layout, which compete with the first frame: they wait until a quick join is over.
+let dressed = false;
+setTimeout(() => {
+  dressed = true;
+  $('bar').hidden = false;
+  say();
+}, 250);
+
+let noticeTimer = 0;
+function notice(text) {
+  set('notice', text);
+  $('notice').hidden = false;
+  clearTimeout(noticeTimer);
+  noticeTimer = setTimeout(() => { $('notice').hidden = true; }, 10000);
+}
+
+// ---- The socket ----
+
+let socket = null, backoff = 250, retryTimer = 0, heard = 0;
+const send = message => { if (socket && socket.readyState === 1) socket.send(JSON.stringify(message)); };
+
+function connect() {
+  clearTimeout(retryTimer);
+  drop_socket();
+  Object.assign(link, { phase: 'connecting', picture: false });
+  const direct = via === 'webcodecs', ws = new WebSocket(`${location.origin.replace(/^http/, 'ws')}/ws${direct ? '' : '?video=none'}`, 'gsk.v1');
+  let opened = false;
+  socket = ws;
+  ws.binaryType = 'arraybuffer';
+  ws.onopen = () => { opened = true; heard = performance.now(); };
+  ws.onmessage = ({ data }) => {
+    heard = performance.now();
+    if (typeof data === 'string') return told(JSON.parse(data));
+    arrived(data, heard);
+    player.feed(data);
+  };
+  ws.onclose = () => { if (ws === socket) lost(opened); };
+  say();
+}
+
+function drop_socket() {
+  if (!socket) return;
+  socket.onclose = socket.onmessage = null;
+  socket.close();
+  socket = null;
+}
+
+async function lost(opened) {
+  socket = null;
+  if (link.phase === 'paused') return;
+  Object.assign(link, { phase: 'waiting', retryAt: performance.now() + backoff });
+  count.reconnects++;
+  retryTimer = setTimeout(connect, backoff);
+  backoff = Math.min(5000, backoff * 2);
+  say();
+  if (opened) return;
+  // A page cannot read why a WebSocket was refused, but this answer it can.
+  const answer = await fetch('/auth').catch(() => null);
+  if (answer && answer.status === 401 && link.phase !== 'open') no_token('a token is needed: open the full link with #token= that `gsk serve` printed');
+}
+
+function no_token(text) {
+  clearTimeout(retryTimer);
+  link.problem = text;
+  say();
+}
+
+function again() {
+  if (link.phase === 'waiting' || link.phase === 'paused') {
+    backoff = 250;
+    connect();
+  }
+}
+
+function told(message) {
+  switch (message.type) {
+    case 'hello':
+      hello = message;
+      Object.assign(link, { phase: 'open', bye: '', silent: false, problem: '' });
+      // It may be another process on another machine's clock.
+      clock.reset();
+      frames.clear();
+      newest = null;
+      player.open();
+      show_hint();
+      return say();
+    case 'config':
+      config = message;
+      if (config.codec === 'mjpeg' && via !== 'mjpeg') return fall_on('the server sends JPEG pictures only');
+      resized(config.width, config.height);
+      if (player.configure) player.configure(config);
+      return;
+    case 'state':
+      if (message.state !== 'streaming') link.picture = false;
+      else if (hello.state !== 'streaming' && player.resume) player.resume();
+      Object.assign(hello, { state: message.state, reason: message.reason, since: message.since });
+      return say();
+    case 'drop': count.drops += message.frames; return;
+    case 'pong': return clock.pong(message);
+    case 'stats': server = message; return;
+    case 'bye': link.bye = message.reason || 'the server ended'; return;
+  }
+}
+
+let keyAsked = -1e9;
+function ask_key() {
+  const t = performance.now();
+  if (t - keyAsked < 500) return;
+  keyAsked = t;
+  send({ type: 'keyframe' });
+}
+
+// A picture of this connection is on the screen.
+function good() {
+  backoff = 250;
+  link.picture = true;
+  say();
+}
+
+// ---- Measuring ----
+
+const sent = new Map();   // number of an input event -> when it was sent
+const may_steer = () => Boolean(hello && hello.input && socket && socket.readyState === 1);
+
+// The server's clock against ours: of the answers of the last 20 s the one with the shortest way says it best.
+const clock = {
+  list: [], best: null,
+  reset() { this.list = []; this.best = null; },
+  ping() { send({ type: 'ping', t: performance.now() }); },
+  pong({ t, server_us }) {
+    const at = performance.now(), rtt = at - t;
+    this.list = this.list.filter(s => at - s.at < 20000);
+    this.list.push({ at, rtt, offset: server_us / 1000 - (t + at) / 2 });
+    this.best = this.list.reduce((a, b) => b.rtt < a.rtt ? b : a);
+  },
+};
+
+const frames = new Map();   // capture time in µs -> what is known of that frame, oldest first
+let newest = null, reported = 0, viewDelays = [], viewReport = null;
+
+function arrived(buffer, recv) {
+  const head = new DataView(buffer), cap = Number(head.getBigUint64(12)), seen = newest ? newest.view : 0;
+  newest = { cap, recv, sequence: head.getUint32(4), view: head.getUint32(8), cte: head.getUint32(20), decoded: null, painted: null, event: 0 };
+  count.bytes += buffer.byteLength;
+  frames.set(cap, newest);
+  if (frames.size > 600) frames.delete(frames.keys().next().value);
+  if (newest.view !== seen && sent.has(newest.view)) {
+    newest.event = sent.get(newest.view);
+    for (const view of sent.keys()) if (view <= newest.view) sent.delete(view);
+    watch_paint();
+  }
+}
+
+function painted(frame, at) {
+  if (frame.painted !== null) return;
+  frame.painted = at;
+  if (!frame.event) return;
+  viewReport = at - frame.event;
+  viewDelays.push({ at, ms: viewReport });
+}
+
+// presentationTime is the hand-over to the compositor, some ms before the screen. expectedDisplayTime is no better: against
+// the pixels of an X display (Xvfb) it is later than the truth by far more than this is early.
+// One callback a frame costs the page a rendering update each, so it is asked for while the panel is open, while an
+// input event waits for its picture, and otherwise for a sample four times a second.
+let watching = false;
+function watch_paint() {
+  if (watching || sink !== 'video track' || !video.requestVideoFrameCallback) return;
+  watching = true;
+  video.requestVideoFrameCallback((now, { mediaTime, presentationTime }) => {
+    watching = false;
+    const frame = frames.get(Math.round(mediaTime * 1e6));
+    if (frame) painted(frame, presentationTime);
+    if (!$('panel').hidden || sent.size || (newest && newest.event && newest.painted === null)) watch_paint();
+  });
+}
+
+const network = f => clock.best && f.recv - ((f.cap + f.cte) / 1000 - clock.best.offset);
+const total = f => clock.best && f.painted !== null ? f.painted - (f.cap / 1000 - clock.best.offset) : null;
+const STAGES = {
+  network,
+  decode: f => f.decoded === null ? null : f.decoded - f.recv,
+  paint: f => f.painted === null || f.decoded === null ? null : Math.max(0, f.painted - f.decoded),
+  total,
+};
+
+function spread(list) {
+  const v = list.filter(x => x !== null).sort((a, b) => a - b), at = q => Math.round(10 * v[Math.min(v.length - 1, Math.floor(q * v.length))]) / 10;
+  return v.length ? { p50: at(.5), p95: at(.95) } : null;
+}
+
+function latency() {
+  const since = performance.now() - 5000, recent = [...frames.values()].filter(f => f.recv > since), out = {};
+  const stages = (server && server.latency_ms) || {}, until = spread(recent.map(f => f.cte / 1000)), pair = s => s && s.p50 !== null ? { p50: s.p50, p95: s.p95 } : null;
+  out.capture = pair(stages.capture);
+  // What the header's capture-to-encoded time holds beyond the capture: conversion, encoding, and the waits between.
+  const round = x => Math.max(0, Math.round(10 * x) / 10);
+  out.encode = until && out.capture ? { p50: round(until.p50 - out.capture.p50), p95: round(until.p95 - out.capture.p50) } : until || pair(stages.encode);
+  for (const name in STAGES) out[name] = spread(recent.map(STAGES[name]));
+  return out;
+}
+
+const samples = [];   // {at, painted, bytes} of the last 2 s: rates
+function sample() {
+  const at = performance.now();
+  const shown = player.painted();
+  samples.push({ at, painted: shown, bytes: count.bytes });
+  while (at - samples[0].at > 2000 && samples.length > 2) samples.shift();
+}
+function rate(key) {
+  const a = samples[0], b = samples[samples.length - 1];
+  return !b || a === b || b[key] === null || a[key] === null || b[key] < a[key] ? null : (b[key] - a[key]) * 1000 / (b.at - a.at);
+}
+
+function ack() {
+  if (!newest || newest.sequence === reported) return;
+  const fresh = [...frames.values()].filter(f => !f.acked && f.decoded !== null);
+  fresh.forEach(f => { f.acked = true; });
+  const mid = stage => { const m = median(fresh.map(STAGES[stage]).filter(x => x !== null)); return m === null ? null : Math.max(0, Math.round(m * 1000)); };
+  reported = newest.sequence;
+  send({ type: 'ack', sequence: newest.sequence, frames: fresh.length, network_us: mid('network'), decode_us: mid('decode'), paint_us: mid('paint'),
+    total_us: mid('total'), queue: player.queue, view_us: viewReport === null ? null : Math.round(viewReport * 1000) });
+  viewReport = null;
+}
+
+// ---- Which path ----
+
+const MISSING = {
+  webcodecs: () => window.VideoDecoder ? '' : window.isSecureContext ? 'this browser has no WebCodecs' : 'WebCodecs needs HTTPS or a tunnel',
+  mse: () => window.ManagedMediaSource || window.MediaSource ? '' : 'this browser has no MediaSource',
+  mjpeg: () => '',
+};
+
+function choose(from) {
+  for (const path of forced ? [forced] : PATHS.slice(from)) {
+    const missing = MISSING[path]();
+    if (missing) {
+      why = why || missing;
+      note(missing);
+      continue;
+    }
+    via = path;
+    return true;
+  }
+  Object.assign(link, { phase: 'failed', problem: `${PATH_NAMES[forced]} was asked for by ?via=${forced}, but ${why}` });
+  return false;
+}
+
+function begin() {
+  player = null;
+  try { player = ways[via](); } catch (error) { fall_on(error.message); }
+}
+
+function fall_on(reason) {
+  const from = via;
+  note(`${PATH_NAMES[from]}: ${reason}`);
+  if (player) player.stop();
+  drop_socket();
+  clearTimeout(retryTimer);
+  samples.length = 0;
+  why = reason;
+  if (forced || from === 'mjpeg') {
+    Object.assign(link, { phase: 'failed', problem: `${PATH_NAMES[from]} cannot go on: ${reason}` });
+    return say();
+  }
+  if (!choose(PATHS.indexOf(from) + 1)) return say();
+  notice(`${PATH_NAMES[from]} cannot go on (${reason}). Now watching by ${PATH_NAMES[via]}.`);
+  connect();
+  begin();
+}
+
+function show_sink(name) {
+  sink = name;
+  video.hidden = name === 'canvas' || name === 'image';
+  $('canvas').hidden = name !== 'canvas';
+}
+
+// ---- Where the picture is ----
+
+let box = { left: 0, top: 0, width: 1, height: 1 };
+function resized(width, height) {
+  if (width === size.width && height === size.height) return;
+  size = { width, height };
+  fit();
+  say();
+}
+function fit() {
+  const { clientWidth: w, clientHeight: h } = stage;
+  const scale = size.width ? Math.min(w / size.width, h / size.height) : 0;
+  const width = scale ? Math.round(size.width * scale) : w, height = scale ? Math.round(size.height * scale) : h;
+  box = { left: Math.round((w - width) / 2), top: Math.round((h - height) / 2), width, height };
+  for (const side in box) picture.style[side] = `${box[side]}px`;
+}
+
+function show_hint() {
+  $('keys-hint').hidden = hello.input;
+  set('input-help', hello.input ? 'Drag, scroll and type on the picture; on a touch screen two fingers pan and zoom. Keys go to the program while the picture has the focus.' : 'View only: this stream takes no input.');
+}
+
+// ---- The bar, the panel ----
+
+let awayTimer = 0;
+function awake() {
+  $('bar').classList.remove('away');
+  stage.classList.remove('idle');
+  clearTimeout(awayTimer);
+  awayTimer = setTimeout(() => { $('bar').classList.add('away'); if (hello && !hello.input) stage.classList.add('idle'); }, 3000);
+}
+function toggle_panel() {
+  $('panel').hidden = !$('panel').hidden;
+  $('info-button').setAttribute('aria-pressed', String(!$('panel').hidden));
+  if (!$('panel').hidden) { watch_paint(); show_facts(); }
+}
+function toggle_help() {
+  $('help').hidden = !$('help').hidden;
+  $('help-button').setAttribute('aria-expanded', String(!$('help').hidden));
+  ($('help').hidden ? stage : $('help-close')).focus();
+}
+function toggle_full() {
+  const root = document.documentElement, inFull = document.fullscreenElement || document.webkitFullscreenElement;
+  const go = inFull ? document.exitFullscreen || document.webkitExitFullscreen : root.requestFullscreen || root.webkitRequestFullscreen;
+  if (!go) return notice('this browser cannot show a page in full screen');
+  Promise.resolve(go.call(inFull ? document : root)).catch(error => notice(`full screen was refused: ${error.message}`));
+}
+
+// A key of the page's own never reaches the program.
+const OWN_KEYS = { i: toggle_panel, f: toggle_full, '?': toggle_help };
+function own_keys(e) {
+  if (e.ctrlKey || e.metaKey || e.altKey) return;
+  const closes = e.key === 'Escape' && !$('help').hidden;
+  if (!closes && !OWN_KEYS[e.key]) return;
+  if (!e.repeat) (closes ? toggle_help : OWN_KEYS[e.key])();
+  e.preventDefault();
+}
+
+const digits = (x, n = 1) => x === null || x === undefined ? '–' : x.toFixed(n);
+const rows = new Map();
+function row(parent, name, text, title) {
+  let cell = rows.get(name);
+  if (!cell) {
+    const label = document.createElement('dt');
+    cell = document.createElement('dd');
+    label.textContent = name;
+    parent.append(label, cell);
+    rows.set(name, cell);
+  }
+  set(cell, text);
+  if (cell.title !== title) cell.title = title;
+}
+
+const COVERS = {
+  capture: 'server: taking the picture from the source', encode: 'server: from captured to encoded, with conversion and waits (from each frame\'s header)',
+  network: 'from encoded on the server to received by this page', decode: 'from received to decoded', paint: 'from decoded to handed to the browser\'s compositor, or drawn; the display\'s own delay comes on top',
+  total: 'from the start of the capture to the end of paint',
+};
+const lines = {};
+function show_facts() {
+  const list = $('facts'), fps = rate('painted'), bits = rate('bytes'), delays = spread(viewDelays.map(d => d.ms));
+  const fallback = config && config.fallback;
+  row(list, 'path', `${PATH_NAMES[via] || '–'}${sink ? ` → ${sink}` : ''}`, 'how pictures reach the screen');
+  if (why) row(list, 'because', why, 'why not a quicker path');
+  row(list, 'painted', `${digits(fps)} fps`, 'pictures shown by this page, over the last 2 s');
+  row(list, 'received', bits === null || via === 'mjpeg' ? '–' : `${(bits * 8 / 1e6).toFixed(2)} Mbit/s`, 'bytes of video received by this page, over the last 2 s');
+  row(list, 'size', size.width ? `${size.width} × ${size.height}` : '–', 'of the picture, before it is fitted to the window');
+  row(list, 'codec', config ? config.codec : '–', 'as the server declares it');
+  row(list, 'encoder', config ? `${config.backend} (${config.hardware ? 'hardware' : 'software'})` : '–', 'the server\'s encoder');
+  row(list, 'fallback', fallback ? `${fallback.from}: ${fallback.detail || fallback.cause}` : '–', fallback ? `${fallback.cause}, since ${fallback.since}` : 'the encoder is the one asked for');
+  row(list, 'viewers', server && server.viewers !== null ? String(server.viewers) : '–', 'counted by the server');
+  row(list, 'dropped', `${count.drops} here, ${server && server.dropped !== null ? server.dropped : '–'} in all`, 'frames skipped because a viewer was too slow: this page since it was opened; all viewers as the server counts');
+  row(list, 'input to picture', delays ? `${digits(delays.p50)} ms, p95 ${digits(delays.p95)}` : '–', 'from sending an input event to the first picture that shows it, over the last 5 s');
+  const figures = latency(), bar = $('bar-latency');
+  const exact = clock.best ? `; clock offset known to ±${(clock.best.rtt / 2).toFixed(1)} ms` : '; clock offset not known yet';
+  Object.keys(COVERS).forEach((name, i) => {
+    if (!lines[name]) {
+      const tr = $('latency').tBodies[0].insertRow(), th = document.createElement('th');
+      th.scope = 'row';
+      th.textContent = name;
+      tr.append(th);
+      lines[name] = [tr.insertCell(), tr.insertCell(), tr];
+      if (name !== 'total') bar.append(document.createElement('i'));
+    }
+    const [p50, p95, tr] = lines[name], figure = figures[name];
+    set(p50, digits(figure && figure.p50));
+    set(p95, digits(figure && figure.p95));
+    tr.title = COVERS[name] + (name === 'network' || name === 'total' ? exact : '');
+    if (name !== 'total') bar.children[i].style.flex = `${figure ? Math.max(0, figure.p50) : 0} 0 0`;
+  });
+}
+
+function show_notes() {
+  const add = (text, code) => {
+    const p = document.createElement('p');
+    p.textContent = text;
+    if (code) p.append(Object.assign(document.createElement('code'), { textContent: code }));
+    $('notes').append(p);
+  };
+  if (window.isSecureContext) return;
+  const port = location.port || '80';
+  add('WebCodecs, the quickest path, needs HTTPS or a tunnel. Run this, then open the address below it:', `ssh -L ${port}:127.0.0.1:${port} ${location.hostname}`);
+  add('', `http://127.0.0.1:${port}/`);
+}
+
+// ---- Time ----
+
+function tick() {
+  const t = performance.now();
+  sample();
+  ack();
+  viewDelays = viewDelays.filter(d => t - d.at < 5000);
+  for (const [number, at] of sent) if (t - at > 5000) sent.delete(number);   // no picture answered it
+  watch_paint();
+  if (link.phase === 'waiting') say();
+  if (link.phase === 'open') {
+    const slow = clock.list.length > 5 ? 1000 : 250;
+    if (t - lastPing >= slow) { lastPing = t; clock.ping(); }
+    // The server says something every second: silence means a dead connection that TCP has not noticed.
+    if (t - heard > 5000 && !document.hidden) { link.silent = true; drop_socket(); lost(true); }
+    if (!link.picture && hello.state === 'streaming' && t - heard < 1000 && t - keyAsked > 2000) ask_key();
+  }
+  if (!$('panel').hidden) show_facts();
+}
+let lastPing = 0, hiddenTimer = 0;
+
+function visibility() {
+  clearTimeout(hiddenTimer);
+  if (link.phase === 'failed') return;
+  if (document.hidden) {
+    hands.let_go();
+    // A tab nobody sees gives the worker's encoder free.
+    hiddenTimer = setTimeout(() => {
+      link.phase = 'paused';
+      drop_socket();
+      clearTimeout(retryTimer);
+      if (player.pause) player.pause();
+      say();
+    }, 30000);
+  } else {
+    heard = performance.now();
+    again();
+    if (player.visible) player.visible();
+  }
+}
+
+async function start() {
+  const token = new URLSearchParams(location.hash.slice(1)).get('token');
+  if (token) {
+    history.replaceState(null, '', location.pathname + location.search);
+    const answer = await fetch('/auth', { method: 'POST', headers: { Authorization: `Bearer ${token}` } }).catch(() => null);
+    if (answer && answer.status === 401) return no_token('the token of this link is not the right one: open the full link that `gsk serve` printed');
+  }
+  link.problem = '';
+  connect();
+}
+
+const ways = players({
+  $, link, count, frames, note, good, ask_key, fall_on, resized, painted, show_sink,
+  refused({ state, reason }) { Object.assign(hello, { state, reason: reason || '' }); say(); },
+});
+
+// The socket first, then the worker and the track: they start while the rest of this page is set up.
+const playing = choose(0);
+if (playing) {
+  start();
+  begin();
+} else say();
+
+new ResizeObserver(fit).observe(stage);
+addEventListener('keydown', own_keys);   // before the picture's own listener, which leaves handled keys alone
+const hands = steering({ stage, send, sent, may_steer, watch_paint, box: () => box });
+addEventListener('pointermove', awake, { passive: true });
+addEventListener('pointerdown', awake, { passive: true });
+document.addEventListener('focusin', awake);
+addEventListener('online', again);
+addEventListener('hashchange', () => { if (link.phase !== 'failed') start(); });
+document.addEventListener('visibilitychange', visibility);
+document.addEventListener('fullscreenchange', () => $('full-button').setAttribute('aria-pressed', String(Boolean(document.fullscreenElement))));
+$('info-button').onclick = toggle_panel;
+$('help-button').onclick = $('help-close').onclick = toggle_help;
+$('full-button').onclick = toggle_full;
+$('retry').onclick = again;
+show_notes();
+awake();
+if (query.has('via') && !forced) {
+  const text = `?via=${query.get('via')} is not known; it can be webcodecs, mse or mjpeg. This page chose by itself.`;
+  note(text);
+  notice(text);
+}
+if (playing) setInterval(tick, 250);
+
+window.gsk = {
+  stats: () => ({
+    via, sink, state: state(), reason: [words(), $('countdown').textContent].filter(Boolean).join('; '), painted: player ? player.painted() : null, painted_fps: rate('painted'),
+    bitrate_bps: via === 'mjpeg' || rate('bytes') === null ? null : rate('bytes') * 8, ...size, latency: latency(),
+    input_to_picture_ms: spread(viewDelays.map(d => d.ms)), drops: count.drops, reconnects: count.reconnects, errors: [...errors],
+  }),
+};
+})();
