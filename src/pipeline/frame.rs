@@ -30,7 +30,11 @@ impl Size {
     pub fn check(self) -> Result<Size> {
         for (name, side) in [("width", self.width), ("height", self.height)] {
             if !Size::SIDE.contains(&side) {
-                return Err(Error::usage(format!("{self}: the {name} is outside {} to {}", Size::SIDE.start(), Size::SIDE.end())));
+                return Err(Error::usage(format!(
+                    "{self}: the {name} is outside {} to {}",
+                    Size::SIDE.start(),
+                    Size::SIDE.end()
+                )));
             }
             if side % 2 != 0 {
                 return Err(Error::usage(format!("{self}: the {name} is odd, and 4:2:0 video has even sides only"))
@@ -52,7 +56,10 @@ impl FromStr for Size {
 
     fn from_str(text: &str) -> Result<Size> {
         let size = text.split_once(['x', 'X']).and_then(|(w, h)| Some(Size::new(w.parse().ok()?, h.parse().ok()?)));
-        size.ok_or_else(|| Error::usage(format!("'{text}' is not a size")).hint("write WIDTHxHEIGHT, such as 1280x720"))?.check()
+        size.ok_or_else(|| {
+            Error::usage(format!("'{text}' is not a size")).hint("write WIDTHxHEIGHT, such as 1280x720")
+        })?
+        .check()
     }
 }
 
@@ -169,7 +176,13 @@ mod tests {
     #[test]
     fn sizes_are_parsed_and_refused() {
         assert_eq!("1280x720".parse::<Size>().unwrap(), Size::new(1280, 720));
-        for (text, says) in [("641x480", "odd"), ("1x1", "outside 16"), ("20000x20000", "outside 16"), ("720p", "not a size"), ("-4x4", "not a size")] {
+        for (text, says) in [
+            ("641x480", "odd"),
+            ("1x1", "outside 16"),
+            ("20000x20000", "outside 16"),
+            ("720p", "not a size"),
+            ("-4x4", "not a size"),
+        ] {
             let error = text.parse::<Size>().unwrap_err();
             assert!(error.what.contains(says), "{text}: {error}");
         }
