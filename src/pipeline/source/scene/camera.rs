@@ -99,6 +99,12 @@ impl Lens {
         let by = self.focal / seen[2];
         [self.centre[0] + seen[0] * by, self.centre[1] - seen[1] * by]
     }
+
+    /// Whether a shape of these points may be in the picture.
+    pub fn shows(&self, points: &[[f32; 2]]) -> bool {
+        let side = [self.size.width as f32 + 1.0, self.size.height as f32 + 1.0];
+        (0..2).all(|k| points.iter().any(|p| p[k] > -1.0) && points.iter().any(|p| p[k] < side[k]))
+    }
 }
 
 /// The camera under a viewer's hand: drags move it at once, steps (keys, wheel) glide.

@@ -8,25 +8,31 @@ type Pixel = [u8; 4];
 
 pub struct Renderer {
     backdrop: Image,
+    /// The backdrop with what stands still on it.
+    ground: Image,
     atlas: Image,
+    panels: Vec<Sprite>,
 }
 
 impl Renderer {
-    pub fn new(backdrop: Image, atlas: Image) -> Renderer {
-        Renderer { backdrop, atlas }
+    pub fn new(backdrop: Image, atlas: Image, panels: Vec<Sprite>) -> Renderer {
+        Renderer { ground: backdrop.clone(), backdrop, atlas, panels }
+    }
+
+    /// Keeps these shapes under those of every picture to come.
+    pub fn ground(&mut self, shapes: &[Shape]) {
+        self.ground.pixels.copy_from_slice(&self.backdrop.pixels);
+        let (width, height) = (self.ground.size.width as usize, self.ground.size.height as usize);
+        Canvas { pixels: &mut self.ground.pixels, width, height }.shapes(shapes);
     }
 
     /// `out`: RGBA, rows top-down, tight.
     pub fn draw(&self, shapes: &[Shape], sprites: &[Sprite], out: &mut [u8]) {
-        out.copy_from_slice(self.backdrop.pixels.as_flattened());
+        out.copy_from_slice(self.ground.pixels.as_flattened());
         let (width, height) = (self.backdrop.size.width as usize, self.backdrop.size.height as usize);
         let mut canvas = Canvas { pixels: out.as_chunks_mut().0, width, height };
-        for shape in shapes {
-            match *shape {
-                Shape::Area { corners, colour } => canvas.area(&corners, colour),
-                Shape::Line { ends, colour, opacity } => canvas.line(ends, colour, opacity),
-            }
-        }
+        canvas.shapes(shapes);
+        self.panels.iter().for_each(|panel| canvas.panel(panel, &self.atlas));
         sprites.iter().for_each(|sprite| canvas.sprite(sprite, &self.atlas));
     }
 }
@@ -38,6 +44,15 @@ struct Canvas<'a> {
 }
 
 impl Canvas<'_> {
+    fn shapes(&mut self, shapes: &[Shape]) {
+        for shape in shapes {
+            match *shape {
+                Shape::Area { corners, colour } => self.area(&corners, colour),
+                Shape::Line { ends, colour, opacity } => self.line(ends, colour, opacity),
+            }
+        }
+    }
+
     /// Fills the pixels whose centres a convex area holds.
     fn area(&mut self, corners: &[[f32; 2]; 4], colour: Pixel) {
         let (low, high) = corners.iter().fold((f32::MAX, f32::MIN), |(low, high), c| (low.min(c[1]), high.max(c[1])));
@@ -89,6 +104,15 @@ impl Canvas<'_> {
         }
     }
 
+    fn panel(&mut self, panel: &Sprite, atlas: &Image) {
+        let width = panel.width as usize;
+        for y in 0..panel.height {
+            let at = (panel.to[1] + y) as usize * self.width + panel.to[0] as usize;
+            let from = &atlas.row(panel.from[1] + y)[panel.from[0] as usize..];
+            self.pixels[at..at + width].copy_from_slice(&from[..width]);
+        }
+    }
+
     fn sprite(&mut self, sprite: &Sprite, atlas: &Image) {
         let width = sprite.width as usize;
         for y in 0..sprite.height {
@@ -127,10 +151,7 @@ mod tests {
     fn draw(shape: Shape) -> Vec<Pixel> {
         let mut pixels = vec![[0, 0, 0, 255]; 64];
         let mut canvas = Canvas { pixels: &mut pixels, width: 8, height: 8 };
-        match shape {
-            Shape::Area { corners, colour } => canvas.area(&corners, colour),
-            Shape::Line { ends, colour, opacity } => canvas.line(ends, colour, opacity),
-        }
+        canvas.shapes(&[shape]);
         pixels
     }
 

@@ -1,5 +1,7 @@
 //! A stroke font of our own and the image that its letters are drawn into, sharp at any size.
 
+use super::backdrop::Image;
+
 /// Letters of printable ASCII from '!' on. A stroke is a run of points, two hexadecimal digits each: x 0..6, y 0 (lowest
 /// descender), 3 (base line), 8 (height of x), b (height of capitals). `(` begins an open curve, `o` a closed one.
 const STROKES: [&str; 94] = [
@@ -150,6 +152,23 @@ impl Face {
             }
         }
         cell
+    }
+
+    /// Draws a letter with its cell's corner at `to`: over what is there in `tint`, or else as white of more or less
+    /// opacity.
+    pub fn write(self, image: &mut Image, to: [u32; 2], letter: char, tint: Option<[u8; 3]>) {
+        for (i, cover) in self.letter(letter).into_iter().enumerate() {
+            let (x, y) = (to[0] + i as u32 % self.advance, to[1] + i as u32 / self.advance);
+            let pixel = match tint {
+                Some(tint) => {
+                    let under = image.row(y)[x as usize];
+                    let mix = |k: usize| under[k] as f32 + (tint[k] as f32 - under[k] as f32) * cover as f32 / 255.0;
+                    [mix(0) as u8, mix(1) as u8, mix(2) as u8, 255]
+                }
+                None => [255, 255, 255, cover],
+            };
+            image.set(x, y, pixel);
+        }
     }
 
     /// From the font's units to pixels of the cell. The lines that letters stand on and reach to fall on whole pixels.

@@ -52,6 +52,10 @@ pub struct Renderer {
     sprites: glow::Program,
     picture: glow::Framebuffer,
     backdrop: glow::Framebuffer,
+    /// The backdrop with what stands still on it.
+    ground: glow::Framebuffer,
+    atlas: glow::Framebuffer,
+    panels: Vec<Sprite>,
     vertices: glow::Buffer,
     /// Quads that the index buffer reaches.
     room: usize,
@@ -84,10 +88,12 @@ impl Renderer {
             gl.use_program(Some(shapes));
             gl.uniform_1_f32(gl.get_uniform_location(shapes, "reach").as_ref(), HALF_LINE + 0.5);
             let picture = target(&gl, size).map_err(failed)?;
-            let backdrop = target(&gl, size).map_err(failed)?;
+            let ground = target(&gl, size).map_err(failed)?;
+            let backdrop = gl.create_framebuffer().map_err(failed)?;
+            let atlas = gl.create_framebuffer().map_err(failed)?;
             let vertices = vertices(&gl).map_err(failed)?;
             gl.viewport(0, 0, size.width as i32, size.height as i32);
-            gl.blend_func(glow::SRC_ALPHA, glow::ONE_MINUS_SRC_ALPHA);
+            gl.blend_func_separate(glow::SRC_ALPHA, glow::ONE_MINUS_SRC_ALPHA, glow::ONE, glow::ONE_MINUS_SRC_ALPHA);
             gl.enable(glow::BLEND);
             gl.pixel_store_i32(glow::PACK_ALIGNMENT, 1);
             gl.pixel_store_i32(glow::UNPACK_ALIGNMENT, 1);
@@ -98,6 +104,9 @@ impl Renderer {
                 sprites,
                 picture,
                 backdrop,
+                ground,
+                atlas,
+                panels: Vec::new(),
                 vertices,
                 room: 0,
                 bytes: Vec::new(),
@@ -113,7 +122,8 @@ impl Renderer {
     }
 
     /// Hands over the images that never change; the backdrop is of the pictures' size.
-    pub fn load(&self, backdrop: &Image, atlas: &Image) -> Result<()> {
+    pub fn load(&mut self, backdrop: &Image, atlas: &Image, panels: &[Sprite]) -> Result<()> {
+        self.panels = panels.to_vec();
         self.context.make_current().map_err(fault)?;
         let gl = &self.gl;
         // SAFETY: see `open`; each image has as many bytes as its size says.
@@ -123,18 +133,10 @@ impl Renderer {
                 return Err(Error::missing("there is no room for the captions")
                     .cause(format!("{} is more than {most} pixels", atlas.size)));
             }
-            for (image, frame) in [(backdrop, Some(self.backdrop)), (atlas, None)] {
+            // The atlas comes last and stays bound, for the sprites to be drawn from.
+            for (image, frame) in [(backdrop, self.backdrop), (atlas, self.atlas)] {
                 let texture = texture(gl, image.size, Some(image.pixels.as_flattened())).map_err(fault)?;
-                if let Some(frame) = frame {
-                    gl.bind_framebuffer(glow::FRAMEBUFFER, Some(frame));
-                    gl.framebuffer_texture_2d(
-                        glow::FRAMEBUFFER,
-                        glow::COLOR_ATTACHMENT0,
-                        glow::TEXTURE_2D,
-                        Some(texture),
-                        0,
-                    );
-                }
+                attach(gl, frame, texture).map_err(fault)?;
             }
         }
         self.check("loading images")
@@ -154,30 +156,55 @@ impl Renderer {
         self.check("drawing")
     }
 
-    /// Draws into the picture's texture, which is then complete on the GPU's own time.
+    /// Keeps these shapes under those of every picture to come.
+    pub fn ground(&mut self, shapes: &[Shape]) -> Result<()> {
+        self.context.make_current().map_err(fault)?;
+        self.copy(self.backdrop, self.ground, &[self.whole()]);
+        self.quads(self.shapes, self.ground, shapes, shape_corners);
+        self.check("drawing the floor")
+    }
+
+    /// Draws into the picture's texture, which is complete on the GPU's own time.
     fn render(&mut self, shapes: &[Shape], sprites: &[Sprite]) {
+        self.copy(self.ground, self.picture, &[self.whole()]);
+        self.quads(self.shapes, self.picture, shapes, shape_corners);
+        self.copy(self.atlas, self.picture, &self.panels);
+        self.quads(self.sprites, self.picture, sprites, sprite_corners);
+    }
+
+    fn whole(&self) -> Sprite {
+        Sprite { to: [0; 2], from: [0; 2], width: self.size.width, height: self.size.height, tint: [255; 3] }
+    }
+
+    /// Copies parts of one framebuffer to another; on Mesa's software that is far cheaper than drawing them.
+    fn copy(&self, from: glow::Framebuffer, to: glow::Framebuffer, parts: &[Sprite]) {
+        // SAFETY: see `open`.
+        unsafe {
+            self.gl.bind_framebuffer(glow::READ_FRAMEBUFFER, Some(from));
+            self.gl.bind_framebuffer(glow::DRAW_FRAMEBUFFER, Some(to));
+            for part in parts {
+                let ([x, y], [u, v]) = (part.to.map(|v| v as i32), part.from.map(|v| v as i32));
+                let (w, h) = (part.width as i32, part.height as i32);
+                self.gl.blit_framebuffer(u, v, u + w, v + h, x, y, x + w, y + h, glow::COLOR_BUFFER_BIT, glow::NEAREST);
+            }
+        }
+    }
+
+    fn quads<T>(&mut self, program: glow::Program, to: glow::Framebuffer, items: &[T], corners: fn(&T) -> [Corner; 4]) {
         self.bytes.clear();
-        shapes.iter().for_each(|shape| quad(&mut self.bytes, shape_corners(shape)));
-        sprites.iter().for_each(|sprite| quad(&mut self.bytes, sprite_corners(sprite)));
+        items.iter().for_each(|item| quad(&mut self.bytes, corners(item)));
         let gl = &self.gl;
-        let (width, height) = (self.size.width as i32, self.size.height as i32);
         // SAFETY: see `open`; the index buffer reaches every quad drawn, and no further than the vertices.
         unsafe {
-            gl.bind_framebuffer(glow::READ_FRAMEBUFFER, Some(self.backdrop));
-            gl.bind_framebuffer(glow::DRAW_FRAMEBUFFER, Some(self.picture));
-            gl.blit_framebuffer(0, 0, width, height, 0, 0, width, height, glow::COLOR_BUFFER_BIT, glow::NEAREST);
+            gl.bind_framebuffer(glow::DRAW_FRAMEBUFFER, Some(to));
             gl.bind_buffer(glow::ARRAY_BUFFER, Some(self.vertices));
             gl.buffer_data_u8_slice(glow::ARRAY_BUFFER, &self.bytes, glow::STREAM_DRAW);
-            let quads = shapes.len() + sprites.len();
-            if self.room < quads {
-                self.room = quads.next_power_of_two();
+            if self.room < items.len() {
+                self.room = items.len().next_power_of_two();
                 gl.buffer_data_u8_slice(glow::ELEMENT_ARRAY_BUFFER, &indices(self.room), glow::STATIC_DRAW);
             }
-            for (program, first, count) in [(self.shapes, 0, shapes.len()), (self.sprites, shapes.len(), sprites.len())]
-            {
-                gl.use_program(Some(program));
-                gl.draw_elements(glow::TRIANGLES, count as i32 * 6, glow::UNSIGNED_INT, first as i32 * 24);
-            }
+            gl.use_program(Some(program));
+            gl.draw_elements(glow::TRIANGLES, items.len() as i32 * 6, glow::UNSIGNED_INT, 0);
         }
     }
 
@@ -255,10 +282,20 @@ unsafe fn target(gl: &glow::Context, size: Size) -> Result<glow::Framebuffer, St
     unsafe {
         let texture = texture(gl, size, None)?;
         let frame = gl.create_framebuffer()?;
+        attach(gl, frame, texture)?;
+        Ok(frame)
+    }
+}
+
+/// # Safety
+/// As for [`program`]; `frame` and `texture` are of this context.
+unsafe fn attach(gl: &glow::Context, frame: glow::Framebuffer, texture: glow::Texture) -> Result<(), String> {
+    // SAFETY: as the caller promises.
+    unsafe {
         gl.bind_framebuffer(glow::FRAMEBUFFER, Some(frame));
         gl.framebuffer_texture_2d(glow::FRAMEBUFFER, glow::COLOR_ATTACHMENT0, glow::TEXTURE_2D, Some(texture), 0);
         match gl.check_framebuffer_status(glow::FRAMEBUFFER) {
-            glow::FRAMEBUFFER_COMPLETE => Ok(frame),
+            glow::FRAMEBUFFER_COMPLETE => Ok(()),
             code => Err(format!("the framebuffer is not complete: {code:#06x}")),
         }
     }

@@ -83,16 +83,16 @@ impl Scene {
     }
 
     fn with_gl(size: Size) -> Result<Scene> {
-        let renderer = gl::Renderer::open(size)?;
+        let mut renderer = gl::Renderer::open(size)?;
         let name = format!("OpenGL, {}", renderer.name());
         let overlay = Overlay::new(size, &name);
-        renderer.load(&backdrop::image(size), overlay.atlas())?;
+        renderer.load(&backdrop::image(size), overlay.atlas(), overlay.panels())?;
         Ok(Scene::new(size, name, None, Renderer::Gl(Box::new(renderer)), overlay))
     }
 
     fn with_cpu(size: Size, fallback: Option<String>) -> Scene {
         let overlay = Overlay::new(size, "CPU");
-        let renderer = cpu::Renderer::new(backdrop::image(size), overlay.atlas().clone());
+        let renderer = cpu::Renderer::new(backdrop::image(size), overlay.atlas().clone(), overlay.panels().to_vec());
         Scene::new(size, "CPU".into(), fallback, Renderer::Cpu(renderer), overlay)
     }
 
@@ -158,9 +158,18 @@ impl Scene {
             self.run_us += passed_us;
         }
         let seconds = self.run_us as f64 / 1e6;
+        let view = self.rig.camera.view();
+        if self.drawn != Some(self.rig.camera) {
+            self.shapes.clear();
+            self.model.ground(&view, &mut self.shapes);
+            match &mut self.renderer {
+                Renderer::Gl(gl) => gl.ground(&self.shapes)?,
+                Renderer::Cpu(cpu) => cpu.ground(&self.shapes),
+            }
+        }
         self.shapes.clear();
         self.sprites.clear();
-        self.model.draw(seconds, &self.rig.camera.view(), &mut self.shapes);
+        self.model.draw(seconds, &view, &mut self.shapes);
         self.overlay.draw(self.frame, seconds, wall_ms, &mut self.shapes, &mut self.sprites);
         match &mut self.renderer {
             Renderer::Gl(gl) => gl.draw(&self.shapes, &self.sprites, out)?,

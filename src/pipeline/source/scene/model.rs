@@ -3,7 +3,6 @@
 
 use std::f32::consts::TAU;
 
-use super::backdrop;
 use super::camera::{Lens, View};
 use super::mesh::Mesh;
 use super::vector::{Turn, Vec3, add, apply, dot, scale, sub, then, turn, unit};
@@ -36,6 +35,8 @@ pub struct Model {
 
 struct Solids {
     knot: Mesh,
+    /// A plainer knot: the floor is not polished, and faces cost time.
+    mirrored: Mesh,
     cube: Mesh,
     gem: Mesh,
 }
@@ -49,13 +50,11 @@ struct Work {
     lit: Vec<Option<(f32, [u8; 3])>>,
 }
 
-const TEAL: Vec3 = [0.02, 0.55, 0.52];
-const BLUE: Vec3 = [0.05, 0.26, 0.88];
-const VIOLET: Vec3 = [0.34, 0.12, 0.80];
-const CORAL: Vec3 = [0.95, 0.22, 0.14];
+/// Teal, blue, violet, coral, amber.
+const COLOURS: [Vec3; 5] = [[0.02, 0.55, 0.52], [0.05, 0.26, 0.88], [0.34, 0.12, 0.80], [0.95, 0.22, 0.14], AMBER];
 const AMBER: Vec3 = [0.98, 0.56, 0.10];
 const PEARL: Vec3 = [0.70, 0.74, 0.80];
-const CUBES: usize = 20;
+const CUBES: usize = 14;
 const GEMS: usize = 3;
 /// The floor's lines reach this far from the middle.
 const FLOOR: i32 = 15;
@@ -63,23 +62,25 @@ const FLOOR: i32 = 15;
 impl Model {
     pub fn new(lens: Lens) -> Model {
         let solids = Solids {
-            knot: Mesh::knot(150, 12, 0.56, 0.36, &[TEAL, BLUE, VIOLET, CORAL, AMBER]),
+            knot: Mesh::knot(120, 10, 0.56, 0.36, &COLOURS),
+            mirrored: Mesh::knot(60, 6, 0.56, 0.36, &COLOURS),
             cube: Mesh::cube(0.26, AMBER),
-            gem: Mesh::icosahedron(0.46, PEARL),
+            gem: Mesh::icosahedron(0.34, PEARL),
         };
         Model { solids, work: Work { lens, depths: Vec::new(), seen: Vec::new(), lit: Vec::new() } }
     }
 
-    /// Appends the scene as it is `seconds` into its animation.
+    /// Appends what stands still while the camera does: the floor.
+    pub fn ground(&self, view: &View, shapes: &mut Vec<Shape>) {
+        floor(view, &self.work.lens, shapes);
+    }
+
+    /// Appends what moves, as it is `seconds` into the animation: reflections in the floor, and then the solids.
     pub fn draw(&mut self, seconds: f64, view: &View, shapes: &mut Vec<Shape>) {
-        let bodies = bodies(seconds, &self.solids);
         for mirrored in [true, false] {
-            bodies.iter().for_each(|body| self.work.body(body, view, mirrored));
+            bodies(seconds, &self.solids, mirrored).iter().for_each(|body| self.work.body(body, view, mirrored));
             self.work.depths.sort_unstable_by(|a, b| b.0.total_cmp(&a.0));
             shapes.extend(self.work.depths.drain(..).map(|(_, shape)| shape));
-            if mirrored {
-                floor(view, &self.work.lens, shapes);
-            }
         }
     }
 }
@@ -107,18 +108,21 @@ impl Work {
                 self.lit.push(None);
                 continue;
             }
-            let mut colour = light(face.colour, normal, unit(toward));
-            if mirrored {
-                let share = 0.34 * (-middle[1].max(0.0) * 0.55).exp();
-                let under = backdrop::colour(lens.size, lens.project(view.see(flip(middle))));
-                colour = std::array::from_fn(|i| under[i] + (colour[i] - under[i]) * share);
-            }
-            let colour = colour.map(|v| v as u8);
-            self.lit.push(Some((depth, colour)));
+            let [red, green, blue] = light(face.colour, normal, unit(toward)).map(|v| v as u8);
+            self.lit.push(Some((depth, [red, green, blue])));
             if let [Some(a), Some(b), Some(c), Some(d)] = face.corners.map(|corner| self.seen[corner as usize]) {
-                let [red, green, blue] = colour;
-                self.depths.push((depth, Shape::Area { corners: [a, b, c, d], colour: [red, green, blue, 255] }));
+                // What is high above the floor is faint in it.
+                let opacity = if mirrored { 76.0 * (-middle[1].max(0.0) * 0.55).exp() } else { 255.0 };
+                if lens.shows(&[a, b, c, d]) {
+                    self.depths.push((
+                        depth,
+                        Shape::Area { corners: [a, b, c, d], colour: [red, green, blue, opacity as u8] },
+                    ));
+                }
             }
+        }
+        if mirrored {
+            return;
         }
         for edge in &body.mesh.edges {
             let [first, second] = edge.faces.map(|face| self.lit[face as usize]);
@@ -129,10 +133,13 @@ impl Work {
             };
             let [Some(from), Some(to)] = edge.ends.map(|end| self.seen[end as usize]) else { continue };
             let (lighter, opacity) = match body.edge {
-                Some(by) if !mirrored => (by, if outline { 230 } else { 150 }),
-                _ if outline => (0.0, 200),
-                _ => continue,
+                Some(by) => (by, if outline { 230 } else { 150 }),
+                None if outline => (0.0, 200),
+                None => continue,
             };
+            if !lens.shows(&[from, to]) {
+                continue;
+            }
             let colour = colour.map(|v| (v as f32 + (255.0 - v as f32) * lighter) as u8);
             // After both faces that it borders on.
             self.depths.push((depth - 1e-3, Shape::Line { ends: [from, to], colour, opacity: [opacity; 2] }));
@@ -140,8 +147,9 @@ impl Work {
     }
 }
 
-fn bodies(seconds: f64, solids: &Solids) -> Vec<Body<'_>> {
-    let Solids { knot, cube, gem } = solids;
+fn bodies(seconds: f64, solids: &Solids, mirrored: bool) -> Vec<Body<'_>> {
+    let Solids { cube, gem, .. } = solids;
+    let knot = if mirrored { &solids.mirrored } else { &solids.knot };
     // Whole turns are dropped while there are digits to spare: a scene may run for weeks.
     let phase = |rate: f64| (seconds * rate).rem_euclid(std::f64::consts::TAU) as f32;
     let share = |n: usize, of: usize| n as f32 / of as f32 * TAU;
@@ -158,7 +166,7 @@ fn bodies(seconds: f64, solids: &Solids) -> Vec<Body<'_>> {
     }
     for place in (0..GEMS).map(|n| share(n, GEMS)) {
         let (sin, cos) = (place - phase(0.21)).sin_cos();
-        let at = [3.9 * sin, 0.72 + 0.12 * (phase(0.8) + place).sin(), 3.9 * cos];
+        let at = [3.0 * sin, 0.6 + 0.12 * (phase(0.8) + place).sin(), 3.0 * cos];
         let turn = turn(unit([0.4, 1.0, 0.2]), phase(0.7) + place);
         bodies.push(Body { mesh: gem, turn, at, edge: Some(0.5) });
     }
@@ -190,7 +198,7 @@ fn floor(view: &View, lens: &Lens, shapes: &mut Vec<Shape>) {
         if place.abs() >= reach {
             continue;
         }
-        let pieces = if minor { 4 } else { 10 };
+        let pieces = if minor { 4 } else { 8 };
         for across in [false, true] {
             for piece in 0..pieces {
                 let at = [piece, piece + 1].map(|n| reach * (2.0 * n as f32 / pieces as f32 - 1.0));
@@ -258,7 +266,9 @@ mod tests {
 
     fn shapes(seconds: f64, camera: Camera) -> Vec<Shape> {
         let mut shapes = Vec::new();
-        Model::new(Lens::new(SIZE)).draw(seconds, &camera.view(), &mut shapes);
+        let mut model = Model::new(Lens::new(SIZE));
+        model.ground(&camera.view(), &mut shapes);
+        model.draw(seconds, &camera.view(), &mut shapes);
         shapes
     }
 

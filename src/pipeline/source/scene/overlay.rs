@@ -18,14 +18,14 @@ pub struct Sprite {
     pub tint: [u8; 3],
 }
 
-const WHITE: [u8; 3] = [255, 255, 255];
 const BRIGHT: [u8; 3] = [236, 241, 250];
 const SOFT: [u8; 3] = [150, 166, 192];
-const CARD: [u8; 4] = [9, 12, 18, 176];
+const CARD: [u8; 4] = [12, 15, 22, 255];
 /// Smallest height of capitals that is still read easily.
 const LEAST_CAP: u32 = 7;
-/// What the letters that change each frame may be.
+/// The first letter in the atlas, and how many there are.
 const FIRST: char = ' ';
+const LETTERS: u32 = 95;
 
 /// The letters of one face within the atlas, from [`FIRST`] on, in one or more rows.
 struct Letters {
@@ -48,11 +48,9 @@ pub struct Overlay {
     size: Size,
     atlas: Image,
     letters: [Letters; 2],
-    /// Sprites that never change.
-    fixed: Vec<Sprite>,
-    card: Option<Rect>,
-    frame: Option<Slot>,
-    clock: Option<Slot>,
+    /// Panels: sprites that never change, opaque and untinted.
+    panels: Vec<Sprite>,
+    slots: Option<Slots>,
 }
 
 impl Overlay {
@@ -61,24 +59,24 @@ impl Overlay {
         let unit = (size.width as f32 / 1280.0).min(size.height as f32 / 720.0);
         let cap = |at_720: f32| ((at_720 * unit).round() as u32).max(LEAST_CAP);
         let faces = [Face::new(cap(11.0), false), Face::new(cap(24.0), true)];
-        let panels = panels(size);
+        let mut panels = panels(size);
+        let slots = Slots::new(size, faces);
+        panels.extend(slots.as_ref().map(|slots| slots.card(renderer, size)));
         let wide = panels.iter().map(|panel| panel.0.size.width).max().unwrap_or(0).max(16 * faces[1].advance);
-        let mut overlay = Overlay {
-            size,
-            atlas: Image::new(Size::new(wide, 1)),
-            letters: faces.map(|face| Letters { face, top: 0, per_row: wide / face.advance }),
-            fixed: Vec::new(),
-            card: None,
-            frame: None,
-            clock: None,
-        };
+        let letters = faces.map(|face| Letters { face, top: 0, per_row: wide / face.advance });
+        let mut overlay = Overlay { size, atlas: Image::new(Size::new(wide, 1)), letters, panels: Vec::new(), slots };
         overlay.pack(panels);
-        overlay.captions(renderer);
         overlay
     }
 
+    /// The image that sprites are copied from.
     pub fn atlas(&self) -> &Image {
         &self.atlas
+    }
+
+    /// Panels along the lower side and the card, to be copied as they are over all else but [`Overlay::draw`]'s sprites.
+    pub fn panels(&self) -> &[Sprite] {
+        &self.panels
     }
 
     /// Lays letters and panels out in the atlas, one below the other.
@@ -87,93 +85,105 @@ impl Overlay {
         let mut top = 0;
         for letters in &mut self.letters {
             letters.top = top;
-            top += 95u32.div_ceil(letters.per_row) * letters.face.height;
+            top += LETTERS.div_ceil(letters.per_row) * letters.face.height;
         }
-        let below = top;
-        let high = top + panels.iter().map(|panel| panel.0.size.height).sum::<u32>();
-        let mut atlas = Image::new(Size::new(wide, high));
+        let mut atlas = Image::new(Size::new(wide, top + panels.iter().map(|panel| panel.0.size.height).sum::<u32>()));
         for letters in &self.letters {
             for letter in FIRST..='~' {
-                let [left, top] = letters.place(letter);
-                for (i, cover) in letters.face.letter(letter).into_iter().enumerate() {
-                    let (x, y) = (i as u32 % letters.face.advance, i as u32 / letters.face.advance);
-                    atlas.set(left + x, top + y, [255, 255, 255, cover]);
-                }
+                letters.face.write(&mut atlas, letters.place(letter), letter, None);
             }
         }
-        top = below;
         for (panel, to) in panels {
             let Size { width, height } = panel.size;
             for y in 0..height {
                 panel.row(y).iter().enumerate().for_each(|(x, pixel)| atlas.set(x as u32, top + y, *pixel));
             }
-            self.fixed.push(Sprite { to, from: [0, top], width, height, tint: WHITE });
+            self.panels.push(Sprite { to, from: [0, top], width, height, tint: [255; 3] });
             top += height;
         }
         self.atlas = atlas;
     }
 
-    /// Captions on a card to the right of the time mark: whichever fit.
-    fn captions(&mut self, renderer: &str) {
-        let card = scaled(self.size, 752, 32, 1248, 160);
-        let [small, large] = [self.letters[0].face, self.letters[1].face];
-        let pad = (card.height() / 8).max(small.cap / 2);
-        let (left, right) = (card.left + pad, card.right.saturating_sub(pad));
-        let wide = right.saturating_sub(left);
-        let fits = |text: &str, face: Face| face.width(text) <= wide;
-        let between = |share: u32| card.top + pad + card.height().saturating_sub(2 * pad + small.cap) * share / 100;
-        if !fits("00:00.000", small) || card.height() < 2 * pad + 4 * small.cap + small.height {
-            return;
-        }
-        self.card = Some(card);
-        let slot = |top, right_side, large, tint| Slot {
-            edge: if right_side { right } else { left },
-            right: right_side,
-            top,
-            large,
-            tint,
-        };
-        let big = fits("gsk scene 00:00.000", large);
-        let title = if big { large } else { small };
-        if fits("gsk scene 00:00.000", title) {
-            self.write("gsk scene", &slot(between(0), false, big, BRIGHT));
-        }
-        self.clock = Some(slot(between(0), true, big, BRIGHT));
-        let size = self.size.to_string();
-        self.frame = fits("frame 000000", small).then(|| slot(between(54), true, false, SOFT));
-        if fits(&format!("{size} frame 000000"), small) {
-            self.write(&size, &slot(between(54), false, false, SOFT));
-        }
-        let most = (wide / small.advance) as usize;
-        let name: String = match renderer.chars().count() {
-            count if count > most => renderer.chars().take(most.saturating_sub(2)).chain("..".chars()).collect(),
-            _ => renderer.into(),
-        };
-        self.write(&name, &slot(between(100), false, false, SOFT));
-    }
-
-    fn write(&mut self, text: &str, slot: &Slot) {
-        let mut sprites = std::mem::take(&mut self.fixed);
-        self.letters[slot.large as usize].spell(text, slot, &mut sprites);
-        self.fixed = sprites;
-    }
-
-    /// Appends the flat areas (the card, the mark) and the sprites that lie on them.
+    /// Appends the time mark's areas, and the captions that change.
     pub fn draw(&self, frame: u64, seconds: f64, wall_ms: u64, shapes: &mut Vec<Shape>, sprites: &mut Vec<Sprite>) {
-        shapes.extend(self.card.map(|card| area(card, CARD)));
         if mark::fits(self.size) {
             let (border, squares) = mark::squares(self.size, wall_ms);
             shapes.push(area(border, mark::BORDER));
             shapes.extend(squares.map(|(at, white)| area(at, if white { [255; 4] } else { [0, 0, 0, 255] })));
         }
-        sprites.extend_from_slice(&self.fixed);
-        let mut spell = |slot: &Option<Slot>, text: &str| {
-            if let Some(slot) = slot {
-                self.letters[slot.large as usize].spell(text, slot, sprites);
+        let Some(slots) = &self.slots else { return };
+        let mut spell = |slot: &Slot, text: &str| self.letters[slot.large as usize].spell(text, slot, sprites);
+        spell(&slots.clock, &clock(seconds));
+        if let Some(slot) = &slots.frame {
+            spell(slot, &format!("frame {frame:06}"));
+        }
+    }
+}
+
+/// The captions' places on a card to the right of the time mark.
+struct Slots {
+    card: Rect,
+    faces: [Face; 2],
+    /// Left and right end of every line.
+    sides: [u32; 2],
+    title: Option<Slot>,
+    clock: Slot,
+    frame: Option<Slot>,
+    /// Tops of the lower two lines.
+    lower: [u32; 2],
+}
+
+impl Slots {
+    /// None where not even a clock fits.
+    fn new(size: Size, faces: [Face; 2]) -> Option<Slots> {
+        let card = scaled(size, 752, 32, 1248, 160);
+        let [small, large] = faces;
+        let pad = (card.height() / 8).max(small.cap / 2);
+        let sides = [card.left + pad, card.right.saturating_sub(pad)];
+        let fits = |text: &str, face: Face| face.width(text) <= sides[1].saturating_sub(sides[0]);
+        if !fits("00:00.000", small) || card.height() < 2 * pad + 4 * small.cap + small.above {
+            return None;
+        }
+        let line = |share: u32| card.top + pad + (card.height() - 2 * pad - small.cap) * share / 100;
+        let big = fits("gsk scene 00:00.000", large);
+        let slot = |top, right, large, tint| Slot { edge: sides[right as usize], right, top, large, tint };
+        Some(Slots {
+            card,
+            faces,
+            sides,
+            title: (big || fits("gsk scene 00:00.000", small)).then(|| slot(line(0), false, big, BRIGHT)),
+            clock: slot(line(0), true, big, BRIGHT),
+            frame: fits("frame 000000", small).then(|| slot(line(62), true, false, SOFT)),
+            lower: [line(62), line(100)],
+        })
+    }
+
+    /// The card with the captions that never change, and where it goes.
+    fn card(&self, renderer: &str, size: Size) -> (Image, [u32; 2]) {
+        let mut card = Image::new(Size::new(self.card.width(), self.card.height()));
+        card.pixels.fill(CARD);
+        let small = self.faces[0];
+        let room = (self.sides[1] - self.sides[0]) / small.advance;
+        let mut write = |text: &str, top: u32, face: Face, tint: [u8; 3]| {
+            for (n, letter) in text.chars().enumerate() {
+                let left = self.sides[0] - self.card.left + n as u32 * face.advance;
+                face.write(&mut card, [left, top - self.card.top - face.above], letter, Some(tint));
             }
         };
-        spell(&self.frame, &format!("frame {frame:06}"));
-        spell(&self.clock, &clock(seconds));
+        if let Some(Slot { top, large, tint, .. }) = self.title {
+            write("gsk scene", top, self.faces[large as usize], tint);
+        }
+        let size = size.to_string();
+        if size.len() + " frame 000000".len() <= room as usize {
+            write(&size, self.lower[0], small, SOFT);
+        }
+        let mut name: String = renderer.chars().take(room as usize).collect();
+        if name != renderer {
+            name.truncate(name.char_indices().rev().nth(1).map_or(0, |(at, _)| at));
+            name.push_str("..");
+        }
+        write(&name, self.lower[1], small, SOFT);
+        (card, [self.card.left, self.card.top])
     }
 }
 
@@ -186,7 +196,6 @@ impl Letters {
     fn spell(&self, text: &str, slot: &Slot, sprites: &mut Vec<Sprite>) {
         let start = if slot.right { slot.edge.saturating_sub(self.face.width(text)) } else { slot.edge };
         for (n, letter) in text.chars().enumerate().filter(|(_, letter)| *letter != ' ') {
-            let letter = if (FIRST..='~').contains(&letter) { letter } else { '?' };
             sprites.push(Sprite {
                 to: [start + n as u32 * self.face.advance, slot.top.saturating_sub(self.face.above)],
                 from: self.place(letter),
@@ -254,7 +263,7 @@ mod tests {
             let overlay = Overlay::new(size, "OpenGL, llvmpipe (LLVM 15.0.6, 256 bits)");
             let (mut shapes, mut sprites) = (Vec::new(), Vec::new());
             overlay.draw(1234567, 5999.999, 7, &mut shapes, &mut sprites);
-            for sprite in &sprites {
+            for sprite in overlay.panels.iter().chain(&sprites) {
                 let Size { width, height } = overlay.atlas.size;
                 assert!(sprite.to[0] + sprite.width <= w && sprite.to[1] + sprite.height <= h, "{size} {sprite:?}");
                 assert!(
@@ -262,8 +271,8 @@ mod tests {
                     "{size} {sprite:?}"
                 );
             }
-            assert_eq!(shapes.len(), mark::fits(size) as usize * 29 + overlay.card.is_some() as usize, "{size}");
-            assert_eq!(sprites.is_empty(), w < 320 || h < 180, "{size}");
+            assert_eq!(shapes.len(), mark::fits(size) as usize * 29, "{size}");
+            assert_eq!(sprites.is_empty(), overlay.slots.is_none(), "{size}");
         }
     }
 }
