@@ -10,8 +10,8 @@ pub struct Image {
 }
 
 impl Image {
-    pub fn new(size: Size) -> Image {
-        Image { size, pixels: vec![[0; 4]; size.pixels()] }
+    pub fn new(size: Size, pixel: [u8; 4]) -> Image {
+        Image { size, pixels: vec![pixel; size.pixels()] }
     }
 
     pub fn row(&self, y: u32) -> &[[u8; 4]] {
@@ -23,8 +23,11 @@ impl Image {
     }
 }
 
+/// What lies under captions and between patterns.
+pub const CARD: [u8; 4] = [12, 15, 22, 255];
+
 /// The backdrop's colour at a point of the picture (pixels), 0 to 255: a pool of light in a dark room.
-pub fn colour(size: Size, at: [f32; 2]) -> [f32; 3] {
+fn colour(size: Size, at: [f32; 2]) -> [f32; 3] {
     let (u, v) = (at[0] / size.width as f32 - 0.5, at[1] / size.height as f32 - 0.56);
     let glow = 1.0 / (1.0 + 5.5 * u * u + 7.5 * v * v);
     let glow = glow * glow * glow;
@@ -34,7 +37,7 @@ pub fn colour(size: Size, at: [f32; 2]) -> [f32; 3] {
 
 /// The whole backdrop, with a fine grain that hides the steps between its few dark shades.
 pub fn image(size: Size) -> Image {
-    let mut image = Image::new(size);
+    let mut image = Image::new(size, CARD);
     for (y, row) in image.pixels.chunks_exact_mut(size.width as usize).enumerate() {
         for (x, pixel) in row.iter_mut().enumerate() {
             let [r, g, b] = colour(size, [x as f32 + 0.5, y as f32 + 0.5]);
@@ -49,7 +52,7 @@ pub fn image(size: Size) -> Image {
 /// of 1, 2, 3 and 4 pixels, upright above and level below. `height` is at least 16; the width follows from it.
 pub fn detail(height: u32) -> Image {
     let (bar, gap) = (height / 2, height / 8);
-    let mut image = Image::new(Size::new(height + 4 * (bar + gap), height));
+    let mut image = Image::new(Size::new(height + 4 * (bar + gap), height), CARD);
     let grey = |v: f32| [v as u8, v as u8, v as u8, 255];
     let middle = height as f32 / 2.0;
     for y in 0..height {
@@ -73,7 +76,7 @@ pub fn detail(height: u32) -> Image {
 
 /// Flat colours: eleven greys from black to white above, the colours of television's bars below.
 pub fn colours(width: u32, height: u32) -> Image {
-    let mut image = Image::new(Size::new(width, height));
+    let mut image = Image::new(Size::new(width, height), CARD);
     const BARS: [[u8; 3]; 8] = [
         [191, 191, 191],
         [191, 191, 0],

@@ -2,7 +2,7 @@
 
 use super::backdrop::Image;
 use super::model::{HALF_LINE, Shape};
-use super::overlay::Sprite;
+use super::overlay::{Layers, Sprite};
 
 type Pixel = [u8; 4];
 
@@ -11,12 +11,11 @@ pub struct Renderer {
     /// The backdrop with what stands still on it.
     ground: Image,
     atlas: Image,
-    panels: Vec<Sprite>,
 }
 
 impl Renderer {
-    pub fn new(backdrop: Image, atlas: Image, panels: Vec<Sprite>) -> Renderer {
-        Renderer { ground: backdrop.clone(), backdrop, atlas, panels }
+    pub fn new(backdrop: Image, atlas: Image) -> Renderer {
+        Renderer { ground: backdrop.clone(), backdrop, atlas }
     }
 
     /// Keeps these shapes under those of every picture to come.
@@ -27,13 +26,13 @@ impl Renderer {
     }
 
     /// `out`: RGBA, rows top-down, tight.
-    pub fn draw(&self, shapes: &[Shape], sprites: &[Sprite], out: &mut [u8]) {
+    pub fn draw(&self, layers: &Layers, out: &mut [u8]) {
         out.copy_from_slice(self.ground.pixels.as_flattened());
         let (width, height) = (self.backdrop.size.width as usize, self.backdrop.size.height as usize);
         let mut canvas = Canvas { pixels: out.as_chunks_mut().0, width, height };
-        canvas.shapes(shapes);
-        self.panels.iter().for_each(|panel| canvas.panel(panel, &self.atlas));
-        sprites.iter().for_each(|sprite| canvas.sprite(sprite, &self.atlas));
+        canvas.shapes(&layers.shapes);
+        layers.panels.iter().for_each(|panel| canvas.panel(panel, &self.atlas));
+        layers.sprites.iter().for_each(|sprite| canvas.sprite(sprite, &self.atlas));
     }
 }
 

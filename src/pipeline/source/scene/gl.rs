@@ -7,7 +7,7 @@ use glow::{HasContext, PixelPackData, PixelUnpackData};
 use super::backdrop::Image;
 use super::egl;
 use super::model::{HALF_LINE, Shape};
-use super::overlay::Sprite;
+use super::overlay::{Layers, Sprite};
 use crate::error::{Error, Result};
 use crate::pipeline::frame::Size;
 
@@ -55,7 +55,6 @@ pub struct Renderer {
     /// The backdrop with what stands still on it.
     ground: glow::Framebuffer,
     atlas: glow::Framebuffer,
-    panels: Vec<Sprite>,
     vertices: glow::Buffer,
     /// Quads that the index buffer reaches.
     room: usize,
@@ -64,7 +63,7 @@ pub struct Renderer {
 }
 
 impl Renderer {
-    /// Pictures of `size`. Before the first, [`Renderer::load`] is due.
+    /// For pictures of `size`. Before the first, [`Renderer::load`] and [`Renderer::ground`] are due.
     pub fn open(size: Size) -> Result<Renderer> {
         let missing = |cause: String| Error::missing("there is no OpenGL").cause(cause);
         let context = egl::Context::open().map_err(missing)?;
@@ -106,7 +105,6 @@ impl Renderer {
                 backdrop,
                 ground,
                 atlas,
-                panels: Vec::new(),
                 vertices,
                 room: 0,
                 bytes: Vec::new(),
@@ -122,8 +120,7 @@ impl Renderer {
     }
 
     /// Hands over the images that never change; the backdrop is of the pictures' size.
-    pub fn load(&mut self, backdrop: &Image, atlas: &Image, panels: &[Sprite]) -> Result<()> {
-        self.panels = panels.to_vec();
+    pub fn load(&self, backdrop: &Image, atlas: &Image) -> Result<()> {
         self.context.make_current().map_err(fault)?;
         let gl = &self.gl;
         // SAFETY: see `open`; each image has as many bytes as its size says.
@@ -143,9 +140,9 @@ impl Renderer {
     }
 
     /// Draws into the picture's texture and reads that back: RGBA, rows top-down, tight.
-    pub fn draw(&mut self, shapes: &[Shape], sprites: &[Sprite], out: &mut [u8]) -> Result<()> {
+    pub fn draw(&mut self, layers: &Layers, out: &mut [u8]) -> Result<()> {
         self.context.make_current().map_err(fault)?;
-        self.render(shapes, sprites);
+        self.render(layers);
         let (width, height) = (self.size.width as i32, self.size.height as i32);
         // SAFETY: see `open`; glow checks nothing, so the length is checked here.
         unsafe {
@@ -165,15 +162,15 @@ impl Renderer {
     }
 
     /// Draws into the picture's texture, which is complete on the GPU's own time.
-    fn render(&mut self, shapes: &[Shape], sprites: &[Sprite]) {
+    fn render(&mut self, layers: &Layers) {
         self.copy(self.ground, self.picture, &[self.whole()]);
-        self.quads(self.shapes, self.picture, shapes, shape_corners);
-        self.copy(self.atlas, self.picture, &self.panels);
-        self.quads(self.sprites, self.picture, sprites, sprite_corners);
+        self.quads(self.shapes, self.picture, &layers.shapes, shape_corners);
+        self.copy(self.atlas, self.picture, &layers.panels);
+        self.quads(self.sprites, self.picture, &layers.sprites, sprite_corners);
     }
 
     fn whole(&self) -> Sprite {
-        Sprite { to: [0; 2], from: [0; 2], width: self.size.width, height: self.size.height, tint: [255; 3] }
+        Sprite::plain([0; 2], [0; 2], self.size.width, self.size.height)
     }
 
     /// Copies parts of one framebuffer to another; on Mesa's software that is far cheaper than drawing them.

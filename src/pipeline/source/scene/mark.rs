@@ -49,6 +49,12 @@ pub fn fits(size: Size) -> bool {
     (0..CELLS).all(|i| cell(size, i).width().min(cell(size, i).height()) >= LEAST)
 }
 
+/// What the largest square measures; they differ by a pixel where the picture's size makes them.
+pub fn largest(size: Size) -> Size {
+    let most = |side: fn(Rect) -> u32| (0..CELLS).map(|i| side(cell(size, i))).max().unwrap_or(0);
+    Size::new(most(Rect::width), most(Rect::height))
+}
+
 /// The grey border, and then every square with whether it is white.
 pub fn squares(size: Size, wall_ms: u64) -> (Rect, impl Iterator<Item = (Rect, bool)>) {
     let value = (wall_ms % (1 << BITS)) as u32;

@@ -20,8 +20,8 @@ use crate::pipeline::frame::Size;
 use crate::wire::input::Event;
 
 use camera::{Camera, Lens, Rig};
-use model::{Model, Shape};
-use overlay::{Overlay, Sprite};
+use model::Model;
+use overlay::{Layers, Overlay};
 
 /// Reads the time mark off a picture (RGBA, width x height x 4 bytes, rows top-down, tight): the wall clock's
 /// milliseconds modulo 2^20 when it was drawn. None where there is none, or no clear one.
@@ -58,8 +58,7 @@ pub struct Scene {
     frame: u64,
     /// The camera of the last picture.
     drawn: Option<Camera>,
-    shapes: Vec<Shape>,
-    sprites: Vec<Sprite>,
+    layers: Layers,
 }
 
 enum Renderer {
@@ -83,16 +82,16 @@ impl Scene {
     }
 
     fn with_gl(size: Size) -> Result<Scene> {
-        let mut renderer = gl::Renderer::open(size)?;
+        let renderer = gl::Renderer::open(size)?;
         let name = format!("OpenGL, {}", renderer.name());
         let overlay = Overlay::new(size, &name);
-        renderer.load(&backdrop::image(size), overlay.atlas(), overlay.panels())?;
+        renderer.load(&backdrop::image(size), overlay.atlas())?;
         Ok(Scene::new(size, name, None, Renderer::Gl(Box::new(renderer)), overlay))
     }
 
     fn with_cpu(size: Size, fallback: Option<String>) -> Scene {
         let overlay = Overlay::new(size, "CPU");
-        let renderer = cpu::Renderer::new(backdrop::image(size), overlay.atlas().clone(), overlay.panels().to_vec());
+        let renderer = cpu::Renderer::new(backdrop::image(size), overlay.atlas().clone());
         Scene::new(size, "CPU".into(), fallback, Renderer::Cpu(renderer), overlay)
     }
 
@@ -112,8 +111,7 @@ impl Scene {
             run_us: 0,
             frame: 0,
             drawn: None,
-            shapes: Vec::new(),
-            sprites: Vec::new(),
+            layers: Layers::default(),
         }
     }
 
@@ -159,21 +157,21 @@ impl Scene {
         }
         let seconds = self.run_us as f64 / 1e6;
         let view = self.rig.camera.view();
+        let shapes = &mut self.layers.shapes;
         if self.drawn != Some(self.rig.camera) {
-            self.shapes.clear();
-            self.model.ground(&view, &mut self.shapes);
+            shapes.clear();
+            self.model.ground(&view, shapes);
             match &mut self.renderer {
-                Renderer::Gl(gl) => gl.ground(&self.shapes)?,
-                Renderer::Cpu(cpu) => cpu.ground(&self.shapes),
+                Renderer::Gl(gl) => gl.ground(shapes)?,
+                Renderer::Cpu(cpu) => cpu.ground(shapes),
             }
         }
-        self.shapes.clear();
-        self.sprites.clear();
-        self.model.draw(seconds, &view, &mut self.shapes);
-        self.overlay.draw(self.frame, seconds, wall_ms, &mut self.shapes, &mut self.sprites);
+        shapes.clear();
+        self.model.draw(seconds, &view, shapes);
+        self.overlay.draw(self.frame, seconds, wall_ms, &mut self.layers);
         match &mut self.renderer {
-            Renderer::Gl(gl) => gl.draw(&self.shapes, &self.sprites, out)?,
-            Renderer::Cpu(cpu) => cpu.draw(&self.shapes, &self.sprites, out),
+            Renderer::Gl(gl) => gl.draw(&self.layers, out)?,
+            Renderer::Cpu(cpu) => cpu.draw(&self.layers, out),
         }
         self.frame += 1;
         self.drawn = Some(self.rig.camera);

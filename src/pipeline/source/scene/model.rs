@@ -35,8 +35,6 @@ pub struct Model {
 
 struct Solids {
     knot: Mesh,
-    /// A plainer knot: the floor is not polished, and faces cost time.
-    mirrored: Mesh,
     cube: Mesh,
     gem: Mesh,
 }
@@ -62,8 +60,7 @@ const FLOOR: i32 = 15;
 impl Model {
     pub fn new(lens: Lens) -> Model {
         let solids = Solids {
-            knot: Mesh::knot(120, 10, 0.56, 0.36, &COLOURS),
-            mirrored: Mesh::knot(60, 6, 0.56, 0.36, &COLOURS),
+            knot: Mesh::knot(96, 9, 0.56, 0.36, &COLOURS),
             cube: Mesh::cube(0.26, AMBER),
             gem: Mesh::icosahedron(0.34, PEARL),
         };
@@ -73,56 +70,44 @@ impl Model {
     /// Appends what stands still while the camera does: the floor.
     pub fn ground(&self, view: &View, shapes: &mut Vec<Shape>) {
         floor(view, &self.work.lens, shapes);
+        shadow(view, &self.work.lens, shapes);
     }
 
-    /// Appends what moves, as it is `seconds` into the animation: reflections in the floor, and then the solids.
+    /// Appends what moves, as it is `seconds` into the animation.
     pub fn draw(&mut self, seconds: f64, view: &View, shapes: &mut Vec<Shape>) {
-        for mirrored in [true, false] {
-            bodies(seconds, &self.solids, mirrored).iter().for_each(|body| self.work.body(body, view, mirrored));
-            self.work.depths.sort_unstable_by(|a, b| b.0.total_cmp(&a.0));
-            shapes.extend(self.work.depths.drain(..).map(|(_, shape)| shape));
-        }
+        bodies(seconds, &self.solids).iter().for_each(|body| self.work.body(body, view));
+        self.work.depths.sort_unstable_by(|a, b| b.0.total_cmp(&a.0));
+        shapes.extend(self.work.depths.drain(..).map(|(_, shape)| shape));
     }
 }
 
 impl Work {
-    /// Adds a solid's visible faces and edges, or those of its image in the floor.
-    fn body(&mut self, body: &Body, view: &View, mirrored: bool) {
-        let flip = |p: Vec3| if mirrored { [p[0], -p[1], p[2]] } else { p };
-        // The image in the floor is what an eye below the floor would see of the solid.
-        let eye = flip(view.eye);
+    /// Adds a solid's visible faces and edges.
+    fn body(&mut self, body: &Body, view: &View) {
         let place = |p: Vec3| add(apply(&body.turn, p), body.at);
         let lens = self.lens;
         self.seen.clear();
         self.seen.extend(body.mesh.points.iter().map(|point| {
-            let seen = view.see(flip(place(*point)));
+            let seen = view.see(place(*point));
             (seen[2] >= Lens::NEAR).then(|| lens.project(seen))
         }));
         self.lit.clear();
         for face in &body.mesh.faces {
             let middle = place(face.middle);
             let normal = apply(&body.turn, face.normal);
-            let toward = sub(eye, middle);
-            let depth = dot(sub(flip(middle), view.eye), view.forward);
+            let toward = sub(view.eye, middle);
+            let depth = -dot(toward, view.forward);
             if dot(normal, toward) <= 0.0 || depth < Lens::NEAR {
                 self.lit.push(None);
                 continue;
             }
             let [red, green, blue] = light(face.colour, normal, unit(toward)).map(|v| v as u8);
             self.lit.push(Some((depth, [red, green, blue])));
-            if let [Some(a), Some(b), Some(c), Some(d)] = face.corners.map(|corner| self.seen[corner as usize]) {
-                // What is high above the floor is faint in it.
-                let opacity = if mirrored { 76.0 * (-middle[1].max(0.0) * 0.55).exp() } else { 255.0 };
-                if lens.shows(&[a, b, c, d]) {
-                    self.depths.push((
-                        depth,
-                        Shape::Area { corners: [a, b, c, d], colour: [red, green, blue, opacity as u8] },
-                    ));
-                }
+            if let [Some(a), Some(b), Some(c), Some(d)] = face.corners.map(|corner| self.seen[corner as usize])
+                && lens.shows(&[a, b, c, d])
+            {
+                self.depths.push((depth, Shape::Area { corners: [a, b, c, d], colour: [red, green, blue, 255] }));
             }
-        }
-        if mirrored {
-            return;
         }
         for edge in &body.mesh.edges {
             let [first, second] = edge.faces.map(|face| self.lit[face as usize]);
@@ -147,9 +132,8 @@ impl Work {
     }
 }
 
-fn bodies(seconds: f64, solids: &Solids, mirrored: bool) -> Vec<Body<'_>> {
-    let Solids { cube, gem, .. } = solids;
-    let knot = if mirrored { &solids.mirrored } else { &solids.knot };
+fn bodies(seconds: f64, solids: &Solids) -> Vec<Body<'_>> {
+    let Solids { knot, cube, gem } = solids;
     // Whole turns are dropped while there are digits to spare: a scene may run for weeks.
     let phase = |rate: f64| (seconds * rate).rem_euclid(std::f64::consts::TAU) as f32;
     let share = |n: usize, of: usize| n as f32 / of as f32 * TAU;
@@ -166,7 +150,7 @@ fn bodies(seconds: f64, solids: &Solids, mirrored: bool) -> Vec<Body<'_>> {
     }
     for place in (0..GEMS).map(|n| share(n, GEMS)) {
         let (sin, cos) = (place - phase(0.21)).sin_cos();
-        let at = [3.0 * sin, 0.6 + 0.12 * (phase(0.8) + place).sin(), 3.0 * cos];
+        let at = [2.8 * sin, 0.6 + 0.12 * (phase(0.8) + place).sin(), 2.8 * cos];
         let turn = turn(unit([0.4, 1.0, 0.2]), phase(0.7) + place);
         bodies.push(Body { mesh: gem, turn, at, edge: Some(0.5) });
     }
@@ -207,6 +191,30 @@ fn floor(view: &View, lens: &Lens, shapes: &mut Vec<Shape>) {
                 if opacity[0].max(opacity[1]) >= 1.0 {
                     line(view, lens, ends, [124, 156, 204], opacity, shapes);
                 }
+            }
+        }
+    }
+}
+
+/// The soft shadow of all that hangs over the middle of the floor: rings that grow fainter outward.
+fn shadow(view: &View, lens: &Lens, shapes: &mut Vec<Shape>) {
+    const SIDES: usize = 28;
+    const RINGS: usize = 9;
+    let point = |ring: usize, n: usize| {
+        let (sin, cos) = (n as f32 / SIDES as f32 * TAU).sin_cos();
+        let radius = 2.9 * ring as f32 / RINGS as f32;
+        let seen = view.see([radius * sin, 0.0, radius * cos]);
+        (seen[2] >= Lens::NEAR).then(|| lens.project(seen))
+    };
+    for ring in 0..RINGS {
+        let off = (ring as f32 + 0.5) / RINGS as f32;
+        let opacity = (205.0 * (1.0 - off * off).powi(2)) as u8;
+        for n in 0..SIDES {
+            let corners = [point(ring, n), point(ring, n + 1), point(ring + 1, n + 1), point(ring + 1, n)];
+            if let [Some(a), Some(b), Some(c), Some(d)] = corners
+                && lens.shows(&[a, b, c, d])
+            {
+                shapes.push(Shape::Area { corners: [a, b, c, d], colour: [2, 3, 8, opacity] });
             }
         }
     }

@@ -18,9 +18,25 @@ pub struct Sprite {
     pub tint: [u8; 3],
 }
 
+impl Sprite {
+    /// In the atlas's own colours.
+    pub fn plain(to: [u32; 2], from: [u32; 2], width: u32, height: u32) -> Sprite {
+        Sprite { to, from, width, height, tint: [255; 3] }
+    }
+}
+
+/// What a picture holds, from the bottom to the top; below it all is the ground.
+#[derive(Default)]
+pub struct Layers {
+    pub shapes: Vec<Shape>,
+    /// Opaque parts of the atlas, copied as they are.
+    pub panels: Vec<Sprite>,
+    /// Parts of the atlas that are laid over what is there by their opacity.
+    pub sprites: Vec<Sprite>,
+}
+
 const BRIGHT: [u8; 3] = [236, 241, 250];
 const SOFT: [u8; 3] = [150, 166, 192];
-const CARD: [u8; 4] = [12, 15, 22, 255];
 /// Smallest height of capitals that is still read easily.
 const LEAST_CAP: u32 = 7;
 /// The first letter in the atlas, and how many there are.
@@ -48,8 +64,10 @@ pub struct Overlay {
     size: Size,
     atlas: Image,
     letters: [Letters; 2],
-    /// Panels: sprites that never change, opaque and untinted.
+    /// Panels that never change.
     panels: Vec<Sprite>,
+    /// Where the atlas has a white square for the time mark.
+    white: [u32; 2],
     slots: Option<Slots>,
 }
 
@@ -61,10 +79,21 @@ impl Overlay {
         let faces = [Face::new(cap(11.0), false), Face::new(cap(24.0), true)];
         let mut panels = panels(size);
         let slots = Slots::new(size, faces);
+        if mark::fits(size) {
+            panels.push(plate(size));
+        }
         panels.extend(slots.as_ref().map(|slots| slots.card(renderer, size)));
         let wide = panels.iter().map(|panel| panel.0.size.width).max().unwrap_or(0).max(16 * faces[1].advance);
+        let wide = wide.max(mark::largest(size).width);
         let letters = faces.map(|face| Letters { face, top: 0, per_row: wide / face.advance });
-        let mut overlay = Overlay { size, atlas: Image::new(Size::new(wide, 1)), letters, panels: Vec::new(), slots };
+        let mut overlay = Overlay {
+            size,
+            atlas: Image::new(Size::new(wide, 1), [0; 4]),
+            letters,
+            panels: Vec::new(),
+            white: [0; 2],
+            slots,
+        };
         overlay.pack(panels);
         overlay
     }
@@ -74,12 +103,7 @@ impl Overlay {
         &self.atlas
     }
 
-    /// Panels along the lower side and the card, to be copied as they are over all else but [`Overlay::draw`]'s sprites.
-    pub fn panels(&self) -> &[Sprite] {
-        &self.panels
-    }
-
-    /// Lays letters and panels out in the atlas, one below the other.
+    /// Lays letters, panels and the white square out in the atlas, one below the other.
     fn pack(&mut self, panels: Vec<(Image, [u32; 2])>) {
         let wide = self.atlas.size.width;
         let mut top = 0;
@@ -87,29 +111,38 @@ impl Overlay {
             letters.top = top;
             top += LETTERS.div_ceil(letters.per_row) * letters.face.height;
         }
-        let mut atlas = Image::new(Size::new(wide, top + panels.iter().map(|panel| panel.0.size.height).sum::<u32>()));
+        let white = mark::largest(self.size);
+        let high = top + white.height + panels.iter().map(|panel| panel.0.size.height).sum::<u32>();
+        let mut atlas = Image::new(Size::new(wide, high), [0; 4]);
         for letters in &self.letters {
             for letter in FIRST..='~' {
                 letters.face.write(&mut atlas, letters.place(letter), letter, None);
             }
         }
-        for (panel, to) in panels {
-            let Size { width, height } = panel.size;
-            for y in 0..height {
-                panel.row(y).iter().enumerate().for_each(|(x, pixel)| atlas.set(x as u32, top + y, *pixel));
+        let mut put = |image: &Image| {
+            let from = [0, top];
+            for y in 0..image.size.height {
+                image.row(y).iter().enumerate().for_each(|(x, pixel)| atlas.set(x as u32, top + y, *pixel));
             }
-            self.panels.push(Sprite { to, from: [0, top], width, height, tint: [255; 3] });
-            top += height;
+            top += image.size.height;
+            from
+        };
+        for (panel, to) in panels {
+            self.panels.push(Sprite::plain(to, put(&panel), panel.size.width, panel.size.height));
         }
+        self.white = put(&Image::new(white, [255; 4]));
         self.atlas = atlas;
     }
 
-    /// Appends the time mark's areas, and the captions that change.
-    pub fn draw(&self, frame: u64, seconds: f64, wall_ms: u64, shapes: &mut Vec<Shape>, sprites: &mut Vec<Sprite>) {
+    /// Fills in the panels, the time mark and the captions.
+    pub fn draw(&self, frame: u64, seconds: f64, wall_ms: u64, layers: &mut Layers) {
+        let Layers { panels, sprites, .. } = layers;
+        panels.clear();
+        sprites.clear();
+        panels.extend_from_slice(&self.panels);
         if mark::fits(self.size) {
-            let (border, squares) = mark::squares(self.size, wall_ms);
-            shapes.push(area(border, mark::BORDER));
-            shapes.extend(squares.map(|(at, white)| area(at, if white { [255; 4] } else { [0, 0, 0, 255] })));
+            let white = mark::squares(self.size, wall_ms).1.filter(|square| square.1);
+            panels.extend(white.map(|(at, _)| Sprite::plain([at.left, at.top], self.white, at.width(), at.height())));
         }
         let Some(slots) = &self.slots else { return };
         let mut spell = |slot: &Slot, text: &str| self.letters[slot.large as usize].spell(text, slot, sprites);
@@ -160,8 +193,7 @@ impl Slots {
 
     /// The card with the captions that never change, and where it goes.
     fn card(&self, renderer: &str, size: Size) -> (Image, [u32; 2]) {
-        let mut card = Image::new(Size::new(self.card.width(), self.card.height()));
-        card.pixels.fill(CARD);
+        let mut card = Image::new(Size::new(self.card.width(), self.card.height()), backdrop::CARD);
         let small = self.faces[0];
         let room = (self.sides[1] - self.sides[0]) / small.advance;
         let mut write = |text: &str, top: u32, face: Face, tint: [u8; 3]| {
@@ -223,9 +255,16 @@ fn panels(size: Size) -> Vec<(Image, [u32; 2])> {
     panels
 }
 
-fn area(at: Rect, colour: [u8; 4]) -> Shape {
-    let [left, top, right, bottom] = [at.left, at.top, at.right, at.bottom].map(|v| v as f32);
-    Shape::Area { corners: [[left, top], [right, top], [right, bottom], [left, bottom]], colour }
+/// The time mark with all its squares black, and where it goes.
+fn plate(size: Size) -> (Image, [u32; 2]) {
+    let (border, squares) = mark::squares(size, 0);
+    let mut plate = Image::new(Size::new(border.width(), border.height()), mark::BORDER);
+    for (at, _) in squares {
+        (at.top..at.bottom).for_each(|y| {
+            (at.left..at.right).for_each(|x| plate.set(x - border.left, y - border.top, [0, 0, 0, 255]));
+        });
+    }
+    (plate, [border.left, border.top])
 }
 
 /// Minutes, seconds and milliseconds.
@@ -261,9 +300,9 @@ mod tests {
         ] {
             let size = Size::new(w, h);
             let overlay = Overlay::new(size, "OpenGL, llvmpipe (LLVM 15.0.6, 256 bits)");
-            let (mut shapes, mut sprites) = (Vec::new(), Vec::new());
-            overlay.draw(1234567, 5999.999, 7, &mut shapes, &mut sprites);
-            for sprite in overlay.panels.iter().chain(&sprites) {
+            let mut layers = Layers::default();
+            overlay.draw(1234567, 5999.999, 7, &mut layers);
+            for sprite in layers.panels.iter().chain(&layers.sprites) {
                 let Size { width, height } = overlay.atlas.size;
                 assert!(sprite.to[0] + sprite.width <= w && sprite.to[1] + sprite.height <= h, "{size} {sprite:?}");
                 assert!(
@@ -271,8 +310,7 @@ mod tests {
                     "{size} {sprite:?}"
                 );
             }
-            assert_eq!(shapes.len(), mark::fits(size) as usize * 29, "{size}");
-            assert_eq!(sprites.is_empty(), overlay.slots.is_none(), "{size}");
+            assert_eq!(layers.sprites.is_empty(), overlay.slots.is_none(), "{size}");
         }
     }
 }
