@@ -261,7 +261,11 @@ impl Shared {
             let before = self.captured.load(std::sync::atomic::Ordering::Relaxed);
             let end = source::open(options, context)
                 .and_then(|mut source| self.run_once(source.as_mut(), context))
-                .unwrap_or_else(|error| End { code: error.kind.code() as u8, reason: error.to_string(), hint: error.hint });
+                .unwrap_or_else(|error| End {
+                    code: error.kind.code() as u8,
+                    reason: error.to_string(),
+                    hint: error.hint,
+                });
             let again = match options.restart {
                 _ if *self.stopping.lock().unwrap() => false,
                 Restart::Never => false,

@@ -45,10 +45,16 @@ pub fn render(status: &Status) -> String {
     let now = status.condition.state;
     let states = STATES.map(|(state, name)| (labels(&[("state", name)]), f64::from(state == now)));
     text.metric("gsk_state", "gauge", "1 for the state that the worker is in.", states);
-    let viewers = status.encoders.iter().map(|e| (labels(&[("codec", &e.codec), ("backend", &e.backend)]), e.viewers as f64));
+    let viewers =
+        status.encoders.iter().map(|e| (labels(&[("codec", &e.codec), ("backend", &e.backend)]), e.viewers as f64));
     text.metric("gsk_viewers", "gauge", "Viewers by codec.", viewers);
     text.metric("gsk_viewers_max", "gauge", "Viewers that are let in.", plain(Some(status.stream_max_clients.into())));
-    text.metric("gsk_frames_captured_total", "counter", "Frames that the source gave.", plain(Some(status.frames_captured as f64)));
+    text.metric(
+        "gsk_frames_captured_total",
+        "counter",
+        "Frames that the source gave.",
+        plain(Some(status.frames_captured as f64)),
+    );
     text.metric("gsk_frames_encoded_total", "counter", "Access units made.", plain(Some(status.frames_ok as f64)));
     text.metric(
         "gsk_frames_unchanged_total",

@@ -167,9 +167,10 @@ async fn farewell(worker: &Worker, reason: String) {
 
 async fn bind(address: SocketAddr) -> Result<TcpListener> {
     TcpListener::bind(address).await.map_err(|error| match error.kind() {
-        ErrorKind::AddrInUse => Error::usage(format!("port {} is taken", address.port()))
-            .cause(error)
-            .hint(format!("see who has it: ss -ltnp 'sport = :{}'\nor take another: gsk serve --listen 0", address.port())),
+        ErrorKind::AddrInUse => Error::usage(format!("port {} is taken", address.port())).cause(error).hint(format!(
+            "see who has it: ss -ltnp 'sport = :{}'\nor take another: gsk serve --listen 0",
+            address.port()
+        )),
         _ => Error { kind: Kind::Usage, ..Error::io(format!("cannot listen on {address}"), error) },
     })
 }

@@ -113,7 +113,8 @@ async fn open(worker: &Worker, method: &Method, codec: Codec) -> Result<Option<(
     if method == Method::HEAD {
         return Ok(None);
     }
-    let full = || Condition { state: status::State::NoSlot, reason: worker.full(), ..worker.condition().borrow().clone() };
+    let full =
+        || Condition { state: status::State::NoSlot, reason: worker.full(), ..worker.condition().borrow().clone() };
     let seat = worker.join(codec).ok_or_else(|| refusal(StatusCode::SERVICE_UNAVAILABLE, &full()))?;
     let first = async {
         loop {

@@ -178,8 +178,8 @@ impl Session {
             Message::Binary(_) => return Err(Over::Bye("binary messages are not part of gsk.v1".into())),
         };
         self.budget.spend();
-        let client: Client = serde_json::from_str(&text)
-            .map_err(|error| Over::Bye(format!("not a gsk.v1 message: {error}")))?;
+        let client: Client =
+            serde_json::from_str(&text).map_err(|error| Over::Bye(format!("not a gsk.v1 message: {error}")))?;
         let steers = self.worker.settings.input == Input::All;
         match client {
             Client::Ping { t } => self.say(&Server::Pong { t, server_us: now_us() }).await?,

@@ -1,0 +1,191 @@
+//! An OpenGL context without a window system: on the GPU's EGL device where there is one, else on Mesa.
+
+use std::ffi::{CStr, c_char, c_void};
+use std::sync::OnceLock;
+
+use khronos_egl as egl;
+
+type Egl = egl::DynamicInstance<egl::EGL1_4>;
+type DeviceHandle = *mut c_void;
+
+const PLATFORM_DEVICE: u32 = 0x313F;
+const PLATFORM_SURFACELESS: u32 = 0x31DD;
+const EXTENSIONS: i32 = 0x3055;
+const CONTEXT_MAJOR_VERSION: i32 = 0x3098;
+const CONTEXT_MINOR_VERSION: i32 = 0x30FB;
+const OPENGL_ES3_BIT: i32 = 0x40;
+
+/// A context that is current on the thread that opened it. The thread must be the one to drop it.
+pub struct Context {
+    egl: &'static Egl,
+    display: egl::Display,
+    context: egl::Context,
+    /// Only where the display cannot do without a surface.
+    surface: Option<egl::Surface>,
+    /// Whether this is OpenGL ES (3.0 or later) rather than OpenGL (3.3 or later).
+    pub es: bool,
+}
+
+/// The loaded library. It is never unloaded, and displays are never terminated: both are the whole process's, and another
+/// thread may be using them.
+fn library() -> Result<&'static Egl, String> {
+    static EGL: OnceLock<Result<Egl, String>> = OnceLock::new();
+    let load = || {
+        // SAFETY: libEGL.so.1 is the system's EGL by its well-known name; its initialisers have no preconditions.
+        unsafe { Egl::load_required_from_filename("libEGL.so.1") }.map_err(|error| match error {
+            egl::LoadError::Library(error) => error.to_string(),
+            egl::LoadError::InvalidVersion { provided, .. } => {
+                format!("libEGL.so.1 has EGL {provided:?}, older than 1.4")
+            }
+        })
+    };
+    EGL.get_or_init(load).as_ref().map_err(Clone::clone)
+}
+
+impl Context {
+    /// Opens a context and makes it current. The error says what each display that was tried lacks.
+    pub fn open() -> Result<Context, String> {
+        let egl = library()?;
+        let mut causes = Vec::new();
+        for (name, display) in displays(egl) {
+            match Context::on(egl, display) {
+                Ok(context) => return Ok(context),
+                Err(cause) => causes.push(format!("{name}: {cause}")),
+            }
+        }
+        Err(if causes.is_empty() { "EGL has no display".into() } else { causes.join("; ") })
+    }
+
+    fn on(egl: &'static Egl, display: egl::Display) -> Result<Context, String> {
+        let failed = |call: &'static str| move |error: egl::Error| format!("{call}: {error}");
+        egl.initialize(display).map_err(failed("eglInitialize"))?;
+        let extensions =
+            egl.query_string(Some(display), EXTENSIONS).map_err(failed("eglQueryString"))?.to_string_lossy();
+        let surfaceless = extensions.contains("EGL_KHR_surfaceless_context");
+        let mut cause = String::new();
+        for (es, api, renderable, [major, minor]) in
+            [(false, egl::OPENGL_API, egl::OPENGL_BIT, [3, 3]), (true, egl::OPENGL_ES_API, OPENGL_ES3_BIT, [3, 0])]
+        {
+            let attributes = [egl::SURFACE_TYPE, egl::PBUFFER_BIT, egl::RENDERABLE_TYPE, renderable, egl::NONE];
+            let version = [CONTEXT_MAJOR_VERSION, major, CONTEXT_MINOR_VERSION, minor, egl::NONE];
+            let opened = egl.bind_api(api).map_err(failed("eglBindAPI")).and_then(|()| {
+                let config = egl.choose_first_config(display, &attributes).map_err(failed("eglChooseConfig"))?;
+                let config = config.ok_or("eglChooseConfig: no configuration")?;
+                let context =
+                    egl.create_context(display, config, None, &version).map_err(failed("eglCreateContext"))?;
+                let mut made = Context { egl, display, context, surface: None, es };
+                if !surfaceless {
+                    let small = [egl::WIDTH, 16, egl::HEIGHT, 16, egl::NONE];
+                    let surface = egl.create_pbuffer_surface(display, config, &small);
+                    made.surface = Some(surface.map_err(failed("eglCreatePbufferSurface"))?);
+                }
+                made.make_current()?;
+                Ok(made)
+            });
+            match opened {
+                Ok(context) => return Ok(context),
+                Err(error) => cause = error,
+            }
+        }
+        Err(cause)
+    }
+
+    /// Makes this the thread's context, unless it is already.
+    pub fn make_current(&self) -> Result<(), String> {
+        if self.egl.get_current_context() == Some(self.context) {
+            return Ok(());
+        }
+        let current = self.egl.make_current(self.display, self.surface, self.surface, Some(self.context));
+        current.map_err(|error| format!("eglMakeCurrent: {error}"))
+    }
+
+    /// The address of an OpenGL function, null where there is none of that name.
+    pub fn function(&self, name: &str) -> *const c_void {
+        self.egl.get_proc_address(name).map_or(std::ptr::null(), |function| function as *const c_void)
+    }
+}
+
+impl Drop for Context {
+    fn drop(&mut self) {
+        // A context that is current lives on until it no longer is. Errors here have nobody to go to.
+        if self.egl.get_current_context() == Some(self.context) {
+            let _ = self.egl.make_current(self.display, None, None, None);
+        }
+        if let Some(surface) = self.surface {
+            let _ = self.egl.destroy_surface(self.display, surface);
+        }
+        let _ = self.egl.destroy_context(self.display, self.context);
+    }
+}
+
+/// Every display that this host may have, best first, with a name for error texts.
+fn displays(egl: &Egl) -> Vec<(String, egl::Display)> {
+    let extensions =
+        egl.query_string(None, EXTENSIONS).map(|text| text.to_string_lossy().into_owned()).unwrap_or_default();
+    let mut displays = Vec::new();
+    if let Some(open) = function(egl, "eglGetPlatformDisplayEXT") {
+        // SAFETY: the function of this name has this signature (EGL_EXT_platform_base).
+        let open: unsafe extern "system" fn(u32, *mut c_void, *const i32) -> *mut c_void =
+            unsafe { std::mem::transmute(open) };
+        let mut add = |name: &str, platform: u32, native: *mut c_void| {
+            // SAFETY: `native` is what the platform asks for: a device that EGL listed, or null; no attributes may be null.
+            let display = unsafe { open(platform, native, std::ptr::null()) };
+            if !display.is_null() {
+                // SAFETY: not null, so it is a display.
+                displays.push((name.to_owned(), unsafe { egl::Display::from_ptr(display) }));
+            }
+        };
+        if extensions.contains("EGL_EXT_platform_device") {
+            devices(egl).into_iter().for_each(|(name, device)| add(name, PLATFORM_DEVICE, device));
+        }
+        if extensions.contains("EGL_MESA_platform_surfaceless") {
+            add("Mesa without a surface", PLATFORM_SURFACELESS, std::ptr::null_mut());
+        }
+    }
+    // SAFETY: the default display needs no native one.
+    displays.extend(
+        unsafe { egl.get_display(egl::DEFAULT_DISPLAY) }.map(|display| ("the default display".to_owned(), display)),
+    );
+    displays
+}
+
+/// EGL's devices: NVIDIA's GPUs, then other hardware, then software.
+fn devices(egl: &Egl) -> Vec<(&'static str, DeviceHandle)> {
+    let (Some(query), Some(describe)) = (function(egl, "eglQueryDevicesEXT"), function(egl, "eglQueryDeviceStringEXT"))
+    else {
+        return Vec::new();
+    };
+    // SAFETY: the functions of these names have these signatures (EGL_EXT_device_enumeration, EGL_EXT_device_query).
+    let (query, describe) = unsafe {
+        let query: unsafe extern "system" fn(i32, *mut DeviceHandle, *mut i32) -> u32 = std::mem::transmute(query);
+        let describe: unsafe extern "system" fn(DeviceHandle, i32) -> *const c_char = std::mem::transmute(describe);
+        (query, describe)
+    };
+    let mut found = [std::ptr::null_mut(); 64];
+    let mut count = 0;
+    // SAFETY: `found` has room for as many devices as the call is told of, and `count` is written before it is read.
+    if unsafe { query(found.len() as i32, found.as_mut_ptr(), &mut count) } != egl::TRUE {
+        return Vec::new();
+    }
+    let mut devices: Vec<_> = found[..count.clamp(0, found.len() as i32) as usize]
+        .iter()
+        .map(|&device| {
+            // SAFETY: `device` is one that EGL listed; the text that it points to lives as long as the device.
+            let text = unsafe {
+                let text = describe(device, EXTENSIONS);
+                if text.is_null() { String::new() } else { CStr::from_ptr(text).to_string_lossy().into_owned() }
+            };
+            match text {
+                text if text.contains("EGL_NV_device_cuda") => (0, "NVIDIA's EGL device", device),
+                text if text.contains("EGL_MESA_device_software") => (2, "Mesa's software device", device),
+                _ => (1, "an EGL device", device),
+            }
+        })
+        .collect();
+    devices.sort_by_key(|device| device.0);
+    devices.into_iter().map(|(_, name, device)| (name, device)).collect()
+}
+
+fn function(egl: &Egl, name: &str) -> Option<extern "system" fn()> {
+    egl.get_proc_address(name)
+}
