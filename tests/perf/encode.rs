@@ -6,6 +6,8 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::sync::{Arc, Mutex};
 
+use clap::ValueEnum;
+
 use gsk::clock::now_us;
 use gsk::pipeline::encode;
 use gsk::pipeline::frame::{Frame, PixelFormat, Pool};
@@ -40,8 +42,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let config = encode::Config { size: header.size, fps: header.fps, bitrate: bitrate.parse()?, quality: 80 };
     let done = Arc::new(Mutex::new((File::create(to)?, Vec::new(), 0usize)));
     let sink = done.clone();
-    let mut encoder = encode::open(
-        backend,
+    let choice = encode::Choice::from_str(backend, true)?;
+    let (mut encoder, _) = encode::open(
+        choice.codec(),
+        choice,
         &config,
         Box::new(move |unit| {
             let unit = unit.expect("an access unit");
