@@ -124,7 +124,6 @@ pub enum Next {
     Unchanged,
     /// Nothing came for longer than the source's rate allows; it may still go on.
     Stalled(String),
-    /// The end. `failed` is the reason where it is not a good one.
     End(End),
 }
 
@@ -134,6 +133,24 @@ pub struct End {
     pub reason: String,
     /// The exit code that `gsk serve` hands on; 0 is a good end.
     pub code: u8,
+    pub hint: Option<String>,
+}
+
+impl End {
+    pub fn new(reason: impl Into<String>, code: u8) -> End {
+        End { reason: reason.into(), code, hint: None }
+    }
+
+    /// That of a source that was told to stop.
+    pub(super) fn stopped() -> End {
+        End::new("stopped", 0)
+    }
+}
+
+impl From<Error> for End {
+    fn from(error: Error) -> End {
+        End { reason: error.to_string(), code: error.kind.code() as u8, hint: error.hint }
+    }
 }
 
 /// What a source works with.
@@ -180,6 +197,7 @@ pub trait Source {
 
 /// Opens a source on the thread that will use it. Returns at once: first bytes are waited for by [`Source::next`].
 pub fn open(options: &Options, context: &Context) -> Result<Box<dyn Source>> {
+    options.size.map(Size::check).transpose()?;
     Ok(match &options.spec {
         Spec::Scene => Box::new(scene_source::SceneSource::open(options)),
         Spec::Stdin => Box::new(pipe::Stdin::open(options, context)?),
