@@ -39,6 +39,8 @@ pub struct Guarded {
     guard: Child,
     /// Closing it ends the program and its descendants.
     leash: UnixStream,
+    /// Its end was waited for, as long as that is worth while.
+    ended: bool,
 }
 
 impl Guarded {
@@ -72,7 +74,7 @@ impl Guarded {
         let stdin = guard.stdin.take().expect("piped");
         let stdout = guard.stdout.take().expect("piped");
         let stderr = guard.stderr.take().expect("piped");
-        let mut guarded = Guarded { guard, leash };
+        let mut guarded = Guarded { guard, leash, ended: false };
         match guarded.hear() {
             Ok(0) => Ok((guarded, stdin, stdout, stderr)),
             Ok(errno) => Err(failed(io::Error::from_raw_os_error(errno))),
@@ -98,6 +100,9 @@ impl Guarded {
 
     /// Ends the program and all its descendants: SIGTERM, a grace, SIGKILL. Returns when they are gone.
     pub fn end(&mut self) {
+        if std::mem::replace(&mut self.ended, true) {
+            return;
+        }
         let _ = self.leash.shutdown(Shutdown::Write);
         // The guard's last word precedes its end by nothing that could take time.
         if readable(&self.leash, Guarded::PATIENCE) {
