@@ -1,6 +1,6 @@
 //! From one encoder to many viewers: units shared by reference, a bounded queue for each viewer.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use bytes::Bytes;
@@ -55,6 +55,7 @@ impl Packet {
 #[derive(Default)]
 pub struct Broadcast {
     viewers: Mutex<Vec<Arc<Outlet>>>,
+    closed: AtomicBool,
     /// Units that left viewers took to have dropped with them.
     dropped_by_left: AtomicU64,
 }
@@ -64,7 +65,6 @@ pub struct Broadcast {
 struct Outlet {
     queue: Mutex<Queue>,
     ready: Notify,
-    closed: std::sync::atomic::AtomicBool,
 }
 
 impl Broadcast {
@@ -77,10 +77,10 @@ impl Broadcast {
         }
     }
 
-    /// Ends every viewer's stream once it has read what waits.
+    /// Ends every viewer's stream once it has read what waits, that of later ones at once.
     pub fn close(&self) {
+        self.closed.store(true, Ordering::Release);
         for viewer in self.viewers.lock().unwrap().iter() {
-            viewer.closed.store(true, Relaxed);
             viewer.ready.notify_one();
         }
     }
@@ -93,7 +93,7 @@ impl Broadcast {
     pub fn dropped(&self) -> u64 {
         let viewers = self.viewers.lock().unwrap();
         let current: u64 = viewers.iter().map(|viewer| viewer.queue.lock().unwrap().dropped).sum();
-        self.dropped_by_left.load(Relaxed) + current
+        self.dropped_by_left.load(Ordering::Relaxed) + current
     }
 
     pub(super) fn join(
@@ -119,11 +119,11 @@ impl Viewer {
     /// The next item, or `None` when the stream has ended. Asking for it tells that the viewer is ready to read on.
     pub async fn next(&self) -> Option<Item> {
         loop {
-            if let Some(item) = self.try_next() {
-                return Some(item);
-            }
-            if self.outlet.closed.load(Relaxed) {
-                return None;
+            // What was published before the end is in the queue by now.
+            let closed = self.broadcast.closed.load(Ordering::Acquire);
+            let item = self.try_next();
+            if item.is_some() || closed {
+                return item;
             }
             self.outlet.ready.notified().await;
         }
@@ -155,7 +155,7 @@ impl Drop for Viewer {
     fn drop(&mut self) {
         let mut viewers = self.broadcast.viewers.lock().unwrap();
         viewers.retain(|viewer| !Arc::ptr_eq(viewer, &self.outlet));
-        self.broadcast.dropped_by_left.fetch_add(self.dropped(), Relaxed);
+        self.broadcast.dropped_by_left.fetch_add(self.dropped(), Ordering::Relaxed);
         drop(viewers);
         (self.left)();
     }
