@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use gsk::child::guard_with;
-use gsk::pipeline::broadcast::{Packet, Viewer};
+use gsk::pipeline::broadcast::{Packet, Waiting};
 use gsk::pipeline::encode::{self, Choice, Codec};
 use gsk::pipeline::frame::{Frame, PixelFormat, Pool, Range, Size};
 use gsk::pipeline::queue::Item;
@@ -75,7 +75,7 @@ fn ended(pipeline: &Pipeline) -> (String, u8) {
 }
 
 /// The next unit; drops are passed over.
-fn unit(viewer: &Viewer) -> Option<Arc<Packet>> {
+fn unit(viewer: &Waiting) -> Option<Arc<Packet>> {
     loop {
         match wait(viewer.next(), LONG).expect("in time")? {
             Item::Unit(packet) => return Some(packet),
@@ -85,7 +85,7 @@ fn unit(viewer: &Viewer) -> Option<Arc<Packet>> {
 }
 
 /// So many units in a row, their capture times growing.
-fn units(viewer: &Viewer, count: usize) -> Vec<Arc<Packet>> {
+fn units(viewer: &Waiting, count: usize) -> Vec<Arc<Packet>> {
     let units: Vec<_> = (0..count).map(|_| unit(viewer).expect("a unit")).collect();
     for pair in units.windows(2) {
         assert!(

@@ -54,35 +54,39 @@ impl Packet {
 /// All viewers of one codec.
 #[derive(Default)]
 pub struct Broadcast {
-    viewers: Mutex<Vec<Arc<Outlet>>>,
+    /// Copied when it changes, so that a unit is handed out without holding the lock.
+    viewers: Mutex<Arc<Vec<Arc<Outlet>>>>,
     closed: AtomicBool,
     /// Units that left viewers took to have dropped with them.
     dropped_by_left: AtomicU64,
 }
 
+/// What is called when something waits for a viewer: on the encoder's thread, so it must not block. It may send what
+/// waits itself, as far as that goes without waiting.
+pub type Ready = Box<dyn Fn() + Send + Sync>;
+
 /// The broadcast's half of a viewer.
-#[derive(Default)]
 struct Outlet {
     queue: Mutex<Queue>,
-    ready: Notify,
+    ready: Ready,
 }
 
 impl Broadcast {
     /// Hands a unit to every viewer. Never waits for one.
     pub fn publish(&self, packet: Packet) {
         let packet = Arc::new(packet);
-        for viewer in self.viewers.lock().unwrap().iter() {
+        let viewers = self.viewers.lock().unwrap().clone();
+        for viewer in viewers.iter() {
             viewer.queue.lock().unwrap().push(&packet);
-            viewer.ready.notify_one();
+            (viewer.ready)();
         }
     }
 
     /// Ends every viewer's stream once it has read what waits, that of later ones at once.
     pub fn close(&self) {
         self.closed.store(true, Ordering::Release);
-        for viewer in self.viewers.lock().unwrap().iter() {
-            viewer.ready.notify_one();
-        }
+        let viewers = self.viewers.lock().unwrap().clone();
+        viewers.iter().for_each(|viewer| (viewer.ready)());
     }
 
     pub fn viewers(&self) -> usize {
@@ -96,13 +100,9 @@ impl Broadcast {
         self.dropped_by_left.load(Ordering::Relaxed) + current
     }
 
-    pub(super) fn join(
-        self: &Arc<Self>,
-        ask_key: Box<dyn Fn() + Send + Sync>,
-        left: Box<dyn Fn() + Send + Sync>,
-    ) -> Viewer {
-        let outlet = Arc::new(Outlet::default());
-        self.viewers.lock().unwrap().push(outlet.clone());
+    pub(super) fn join(self: &Arc<Self>, ready: Ready, ask_key: Ready, left: Ready) -> Viewer {
+        let outlet = Arc::new(Outlet { queue: Mutex::default(), ready });
+        Arc::make_mut(&mut self.viewers.lock().unwrap()).push(outlet.clone());
         Viewer { broadcast: self.clone(), outlet, ask_key, left }
     }
 }
@@ -111,22 +111,48 @@ impl Broadcast {
 pub struct Viewer {
     broadcast: Arc<Broadcast>,
     outlet: Arc<Outlet>,
-    ask_key: Box<dyn Fn() + Send + Sync>,
-    left: Box<dyn Fn() + Send + Sync>,
+    ask_key: Ready,
+    left: Ready,
 }
 
-impl Viewer {
+/// A viewer that waits for its items.
+pub struct Waiting {
+    viewer: Viewer,
+    ready: Arc<Notify>,
+}
+
+impl Waiting {
+    pub(super) fn new(join: impl FnOnce(Ready) -> Viewer) -> Waiting {
+        let ready = Arc::new(Notify::new());
+        let notify = ready.clone();
+        Waiting { viewer: join(Box::new(move || notify.notify_one())), ready }
+    }
+
     /// The next item, or `None` when the stream has ended. Asking for it tells that the viewer is ready to read on.
     pub async fn next(&self) -> Option<Item> {
         loop {
             // What was published before the end is in the queue by now.
-            let closed = self.broadcast.closed.load(Ordering::Acquire);
-            let item = self.try_next();
+            let closed = self.viewer.closed();
+            let item = self.viewer.try_next();
             if item.is_some() || closed {
                 return item;
             }
-            self.outlet.ready.notified().await;
+            self.ready.notified().await;
         }
+    }
+}
+
+impl std::ops::Deref for Waiting {
+    type Target = Viewer;
+    fn deref(&self) -> &Viewer {
+        &self.viewer
+    }
+}
+
+impl Viewer {
+    /// Whether no more will be published.
+    pub fn closed(&self) -> bool {
+        self.broadcast.closed.load(Ordering::Acquire)
     }
 
     /// The next item, if one waits now.
@@ -154,7 +180,7 @@ impl Viewer {
 impl Drop for Viewer {
     fn drop(&mut self) {
         let mut viewers = self.broadcast.viewers.lock().unwrap();
-        viewers.retain(|viewer| !Arc::ptr_eq(viewer, &self.outlet));
+        Arc::make_mut(&mut viewers).retain(|viewer| !Arc::ptr_eq(viewer, &self.outlet));
         self.broadcast.dropped_by_left.fetch_add(self.dropped(), Ordering::Relaxed);
         drop(viewers);
         (self.left)();

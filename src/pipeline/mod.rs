@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use self::broadcast::Viewer;
+use self::broadcast::{Ready, Viewer, Waiting};
 use self::encode::Codec;
 use self::frame::{Frame, Pool, Size};
 use self::inputs::Inputs;
@@ -168,9 +168,14 @@ impl Pipeline {
     }
 
     /// Adds a viewer of a codec; its first unit will be a key unit.
-    pub fn join(&self, codec: Codec) -> Viewer {
+    pub fn join(&self, codec: Codec) -> Waiting {
+        Waiting::new(|ready| self.join_with(codec, ready))
+    }
+
+    /// Adds a viewer that is told by a call when something waits for it.
+    pub fn join_with(&self, codec: Codec, ready: Ready) -> Viewer {
         let latest = self.shared.latest.lock().unwrap().clone();
-        let viewer = self.stream(codec).join(&self.shared, latest);
+        let viewer = self.stream(codec).join(&self.shared, latest, ready);
         self.shared.demand_changed();
         viewer
     }

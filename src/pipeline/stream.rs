@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::Shared;
-use super::broadcast::{Broadcast, Packet, Viewer};
+use super::broadcast::{Broadcast, Packet, Ready, Viewer};
 use super::cadence::{Cadence, Step};
 use super::encode::{self, Codec, Encoder, Unit};
 use super::frame::Frame;
@@ -90,7 +90,7 @@ impl Stream {
     }
 
     /// Adds a viewer. `latest` is the newest picture of a source that feeds us, so that the viewer need not wait.
-    pub(super) fn join(self: &Arc<Self>, shared: &Arc<Shared>, latest: Option<Frame>) -> Viewer {
+    pub(super) fn join(self: &Arc<Self>, shared: &Arc<Shared>, latest: Option<Frame>, ready: Ready) -> Viewer {
         let asks: Weak<Stream> = Arc::downgrade(self);
         let ask_key = Box::new(move || {
             if let Some(stream) = asks.upgrade() {
@@ -105,7 +105,7 @@ impl Stream {
             }
             leaves.demand_changed();
         });
-        let viewer = self.broadcast.join(ask_key, left);
+        let viewer = self.broadcast.join(ready, ask_key, left);
         let mut inbox = self.inbox.lock().unwrap();
         if let (None, Some(mut frame)) = (&inbox.frame, latest) {
             // It still stands.
