@@ -16,13 +16,17 @@ const note = text => { errors.push(text); if (errors.length > 20) errors.shift()
 
 // ---- What is said ----
 
-const link = { phase: 'connecting', retryAt: 0, bye: '', picture: false, problem: '', silent: false };
+// lost: why the last connection ended, until this one has a picture or a state of its own; refused: the stream beside it was.
+const link = { phase: 'connecting', retryAt: 0, lost: '', bye: '', picture: false, problem: '', silent: false, refused: null };
 
 function words() {
   if (link.problem) return link.problem;
   if (link.phase === 'paused') return 'paused while this tab was hidden';
-  if (link.phase === 'waiting') return link.bye || (link.silent ? 'no word from the server for 5 s' : 'the connection to the server is gone');
-  if (link.phase === 'connecting') return link.bye ? `${link.bye}; reconnecting…` : count.reconnects ? 'reconnecting…' : 'connecting…';
+  if (link.phase === 'waiting') return link.lost;
+  if (link.phase === 'connecting') return link.lost || 'connecting…';
+  if (link.picture && hello.state === 'streaming') return '';
+  if (link.bye) return link.bye;
+  if (link.refused) return link.refused;
   const { state, reason } = hello;
   const with_reason = text => reason ? `${text}: ${reason}` : text;
   switch (state) {
@@ -30,7 +34,7 @@ function words() {
     case 'no-slot': return with_reason('no encoder slot');
     case 'error': return with_reason('the source failed');
     case 'starting': return with_reason('the source is starting');
-    case 'idle': return link.picture ? '' : reason || 'waiting for the first frame';
+    case 'idle': return link.picture ? '' : 'waiting for the first frame';
     default: return with_reason(state);
   }
 }
@@ -38,17 +42,18 @@ function words() {
 function state() {
   if (link.problem) return 'error';
   if (link.phase !== 'open') return link.phase === 'waiting' ? 'reconnecting' : link.phase;
-  return hello.state === 'streaming' && !link.picture ? 'waiting' : hello.state;
+  return (hello.state === 'streaming' && !link.picture) || link.refused ? 'waiting' : hello.state;
 }
 
 function set(id, text) { const el = typeof id === 'string' ? $(id) : id; if (el.textContent !== text) el.textContent = text; }
 
 function say() {
-  const text = words(), waiting = link.phase === 'waiting' && !link.problem;
+  // Between two attempts and during one the box keeps its size.
+  const text = words(), again = !link.problem && link.lost && (link.phase === 'waiting' || link.phase === 'connecting');
   set('reason', text);
   const left = Math.max(0, Math.ceil((link.retryAt - performance.now()) / 1000));
-  set('countdown', waiting ? `reconnecting in ${seconds(left)}` : '');
-  $('retry').hidden = !waiting;
+  set('countdown', !again ? '' : link.phase === 'waiting' ? `reconnecting in ${seconds(left)}` : 'reconnecting…');
+  $('retry').hidden = !again;
   $('overlay').hidden = !text || !dressed;
   const now = state();
   $('dot').className = now === 'streaming' ? 'good' : now === 'error' || now === 'no-slot' ? 'bad' : '';
@@ -74,6 +79,7 @@ function notice(text) {
 
 // ---- The socket ----
 
+const VIDEO = { webcodecs: 'h264', mse: 'none', mjpeg: 'jpeg' };
 let socket = null, backoff = 250, retryTimer = 0, heard = 0;
 const send = message => { if (socket && socket.readyState === 1) socket.send(JSON.stringify(message)); };
 
@@ -81,7 +87,7 @@ function connect() {
   clearTimeout(retryTimer);
   drop_socket();
   Object.assign(link, { phase: 'connecting', picture: false });
-  const direct = via === 'webcodecs', ws = new WebSocket(`${location.origin.replace(/^http/, 'ws')}/ws${direct ? '' : '?video=none'}`, 'gsk.v1');
+  const ws = new WebSocket(`${location.origin.replace(/^http/, 'ws')}/ws?video=${VIDEO[via]}`, 'gsk.v1');
   let opened = false;
   socket = ws;
   ws.binaryType = 'arraybuffer';
@@ -106,7 +112,8 @@ function drop_socket() {
 async function lost(opened) {
   socket = null;
   if (link.phase === 'paused') return;
-  Object.assign(link, { phase: 'waiting', retryAt: performance.now() + backoff });
+  Object.assign(link, { phase: 'waiting', retryAt: performance.now() + backoff, refused: null,
+    lost: link.bye || (link.silent ? 'no word from the server for 5 s' : opened || !link.lost ? 'the connection to the server is gone' : link.lost) });
   count.reconnects++;
   retryTimer = setTimeout(connect, backoff);
   backoff = Math.min(5000, backoff * 2);
@@ -114,7 +121,7 @@ async function lost(opened) {
   if (opened) return;
   // A page cannot read why a WebSocket was refused, but this answer it can.
   const answer = await fetch('/auth').catch(() => null);
-  if (answer && answer.status === 401 && link.phase !== 'open') no_token('a token is needed: open the full link with #token= that `gsk serve` printed');
+  if (answer && answer.status === 401 && link.phase !== 'open') no_token('a token is needed: open the whole link, with #token=, that gsk serve printed');
 }
 
 function no_token(text) {
@@ -134,7 +141,9 @@ function told(message) {
   switch (message.type) {
     case 'hello':
       hello = message;
-      Object.assign(link, { phase: 'open', bye: '', silent: false, problem: '' });
+      // A farewell stays in view over one more attempt that ends the same way at once.
+      Object.assign(link, { phase: 'open', silent: false, problem: '', refused: null });
+      if (via === 'mse' || !['streaming', 'idle'].includes(message.state)) link.bye = '';
       // It may be another process on another machine's clock.
       clock.reset();
       frames.clear();
@@ -144,6 +153,7 @@ function told(message) {
       return say();
     case 'config':
       config = message;
+      link.bye = '';
       if (config.codec === 'mjpeg' && via !== 'mjpeg') return fall_on('the server sends JPEG pictures only');
       resized(config.width, config.height);
       if (player.configure) player.configure(config);
@@ -152,6 +162,7 @@ function told(message) {
       if (message.state !== 'streaming') link.picture = false;
       else if (hello.state !== 'streaming' && player.resume) player.resume();
       Object.assign(hello, { state: message.state, reason: message.reason, since: message.since });
+      Object.assign(link, { bye: '', refused: null });
       return say();
     case 'drop': count.drops += message.frames; return;
     case 'pong': return clock.pong(message);
@@ -171,7 +182,7 @@ function ask_key() {
 // A picture of this connection is on the screen.
 function good() {
   backoff = 250;
-  link.picture = true;
+  Object.assign(link, { picture: true, lost: '', bye: '', refused: null });
   say();
 }
 
@@ -233,7 +244,8 @@ function watch_paint() {
   });
 }
 
-const network = f => clock.best && f.recv - ((f.cap + f.cte) / 1000 - clock.best.offset);
+// The clocks' offset is known to half a round trip: a way shorter than that can come out below nothing.
+const network = f => clock.best && Math.max(0, f.recv - ((f.cap + f.cte) / 1000 - clock.best.offset));
 const total = f => clock.best && f.painted !== null ? f.painted - (f.cap / 1000 - clock.best.offset) : null;
 const STAGES = {
   network,
@@ -417,11 +429,12 @@ function show_facts() {
   const fallback = config && config.fallback;
   row(list, 'path', `${PATH_NAMES[via] || '–'}${sink ? ` → ${sink}` : ''}`, 'how pictures reach the screen');
   if (why) row(list, 'because', why, 'why not a quicker path');
-  row(list, 'painted', `${digits(fps)} fps`, 'pictures shown by this page, over the last 2 s');
-  row(list, 'received', bits === null || via === 'mjpeg' ? '–' : `${(bits * 8 / 1e6).toFixed(2)} Mbit/s`, 'bytes of video received by this page, over the last 2 s');
+  row(list, 'painted', fps === null ? '–' : `${digits(fps)} fps`, 'pictures shown by this page, over the last 2 s');
+  row(list, 'received', bits === null ? '–' : `${(bits * 8 / 1e6).toFixed(2)} Mbit/s`, 'bytes of video received by this page, over the last 2 s');
   row(list, 'size', size.width ? `${size.width} × ${size.height}` : '–', 'of the picture, before it is fitted to the window');
-  row(list, 'codec', config ? config.codec : '–', 'as the server declares it');
-  row(list, 'encoder', config ? `${config.backend} (${config.hardware ? 'hardware' : 'software'})` : '–', 'the server\'s encoder');
+  row(list, 'codec', player && player.codec() || '–', 'as the server declares it');
+  const backend = server && server.backend ? server.backend.split(':').pop() : '–';
+  row(list, 'encoder', config ? `${config.backend} (${config.hardware ? 'hardware' : 'software'})` : backend, 'the server\'s encoder');
   row(list, 'fallback', fallback ? `${fallback.from}: ${fallback.detail || fallback.cause}` : '–', fallback ? `${fallback.cause}, since ${fallback.since}` : 'the encoder is the one asked for');
   row(list, 'viewers', server && server.viewers !== null ? String(server.viewers) : '–', 'counted by the server');
   row(list, 'dropped', `${count.drops} here, ${server && server.dropped !== null ? server.dropped : '–'} in all`, 'frames skipped because a viewer was too slow: this page since it was opened; all viewers as the server counts');
@@ -462,6 +475,9 @@ function show_notes() {
 
 function tick() {
   const t = performance.now();
+  // This page stood still itself: what the server said meanwhile has yet to be read.
+  if (t - ticked > 2000) heard = t;
+  ticked = t;
   sample();
   ack();
   viewDelays = viewDelays.filter(d => t - d.at < 5000);
@@ -477,7 +493,7 @@ function tick() {
   }
   if (!$('panel').hidden) show_facts();
 }
-let lastPing = 0, hiddenTimer = 0;
+let lastPing = 0, ticked = 0, hiddenTimer = 0;
 
 function visibility() {
   clearTimeout(hiddenTimer);
@@ -490,6 +506,7 @@ function visibility() {
       drop_socket();
       clearTimeout(retryTimer);
       if (player.pause) player.pause();
+      link.lost = '';
       say();
     }, 30000);
   } else {
@@ -504,7 +521,7 @@ async function start() {
   if (token) {
     history.replaceState(null, '', location.pathname + location.search);
     const answer = await fetch('/auth', { method: 'POST', headers: { Authorization: `Bearer ${token}` } }).catch(() => null);
-    if (answer && answer.status === 401) return no_token('the token of this link is not the right one: open the full link that `gsk serve` printed');
+    if (answer && answer.status === 401) return no_token('the token of this link is not the right one: open the whole link that gsk serve printed');
   }
   link.problem = '';
   connect();
@@ -512,7 +529,13 @@ async function start() {
 
 const ways = players({
   $, link, count, frames, note, good, ask_key, fall_on, resized, painted, show_sink,
-  refused({ state, reason }) { Object.assign(hello, { state, reason: reason || '' }); say(); },
+  config: () => config,
+  // Only a shortage of encoder slots has holders; other refusals say all in their reason.
+  refused({ state, reason, holders }) {
+    if (link.phase !== 'open') return;
+    link.refused = (holders && holders.length ? `no encoder slot: ${reason}` : reason) || state;
+    say();
+  },
 });
 
 // The socket first, then the worker and the track: they start while the rest of this page is set up.
@@ -548,7 +571,7 @@ if (playing) setInterval(tick, 250);
 window.gsk = {
   stats: () => ({
     via, sink, state: state(), reason: [words(), $('countdown').textContent].filter(Boolean).join('; '), painted: player ? player.painted() : null, painted_fps: rate('painted'),
-    bitrate_bps: via === 'mjpeg' || rate('bytes') === null ? null : rate('bytes') * 8, ...size, latency: latency(),
+    bitrate_bps: rate('bytes') === null ? null : rate('bytes') * 8, ...size, latency: latency(),
     input_to_picture_ms: spread(viewDelays.map(d => d.ms)), drops: count.drops, reconnects: count.reconnects, errors: [...errors],
   }),
 };

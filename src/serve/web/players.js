@@ -1,9 +1,11 @@
 // The three ways from the server to the screen. Each is a function that starts one and gives back:
 // feed(buffer): one message of video; configure(config); open(): a connection has begun; resume(): the source is back;
-// visible(): the tab is shown again; pause(): nobody watches for now; painted(): pictures shown so far, or null; queue; stop().
+// visible(): the tab is shown again; pause(): nobody watches for now; painted(): pictures shown so far, or null; codec();
+// queue; stop().
 'use strict';
 const players = page => {
 const { $, link, count, frames, note, good, ask_key, fall_on, resized, painted, show_sink } = page;
+const shown = () => { const q = video.getVideoPlaybackQuality(); return q.totalVideoFrames - q.droppedVideoFrames; };
 const video = $('video'), Source = window.ManagedMediaSource || window.MediaSource;
 
 // ---- Path 1: WebCodecs in a worker ----
@@ -20,7 +22,8 @@ function webcodecs() {
     feed: buffer => worker.postMessage(buffer, [buffer]),
     open: () => worker.postMessage({ restart: true }),
     configure: c => worker.postMessage({ config: { codec: c.codec, width: c.width, height: c.height, colour: c.colour } }),
-    painted: () => track ? video.getVideoPlaybackQuality().totalVideoFrames : drawn,
+    painted: () => track ? shown() : drawn,
+    codec: () => page.config() && page.config().codec,
     stop() { worker.onmessage = worker.onerror = null; worker.terminate(); video.srcObject = null; },
   };
   worker.onerror = event => fall_on(`the decoding worker failed: ${event.message || 'it could not start'}`);
@@ -65,9 +68,12 @@ function webcodecs() {
 
 // ---- Path 2: fragmented MP4 into MediaSource ----
 
+const KEY_PAUSE = 3000, PATIENCE = 1000;               // ms
+const KEEP_SECONDS = 60, KEEP_BYTES = 32 * 1024 * 1024;  // Chromium's own limit for video is 150 MB
+
 function mse() {
   const media = new Source(), todo = [];
-  let buffer = null, opening = null, reading = false, lastKey = 0, type = '', ended = false;
+  let buffer = null, opening = null, reading = false, lastKey = 0, sinceKey = 0, behindSince = 0, jumped = 0, asked = 0, type = '', ended = false;
   const ready = new Promise(resolve => media.addEventListener('sourceopen', resolve, { once: true }));
   video.disableRemotePlayback = true;
   video.src = URL.createObjectURL(media);
@@ -76,27 +82,42 @@ function mse() {
   function next() {
     if (!buffer || buffer.updating || !todo.length) return;
     const item = todo.shift();
-    if (item.key) lastKey = edge();
+    if (item.key) {
+      lastKey = edge();
+      sinceKey = 0;
+    }
+    sinceKey += item.bytes.length;
     try { buffer.appendBuffer(item.bytes); } catch (error) { fall_on(`MediaSource refused the stream: ${error.message}`); }
   }
   const edge = () => buffer && buffer.buffered.length ? buffer.buffered.end(buffer.buffered.length - 1) : 0;
 
-  // A jump decodes from the last key frame on, so it is made where that is near; else a new one is asked for, and
-  // playing faster bridges the wait.
+  // Every viewer pays for a key frame, so this asks seldom.
+  function want_key(t) {
+    if (t - asked < KEY_PAUSE) return;
+    asked = t;
+    ask_key();
+  }
+  // What little is behind is made up by playing faster. A jump decodes from the last key frame on, so it is made where
+  // that is near, and a new one is asked for else; neither is done again at once on a machine that cannot keep up.
   function follow() {
     if (ended || !buffer || !buffer.buffered.length) return;
-    const end = edge(), start = buffer.buffered.start(buffer.buffered.length - 1), at = video.currentTime, behind = end - at;
-    const stalled = video.readyState < 3;
+    const t = performance.now(), end = edge(), start = buffer.buffered.start(buffer.buffered.length - 1), at = video.currentTime, behind = end - at;
+    const stalled = video.readyState < 3 && behind > 0.1;
     if (video.paused) video.play().catch(() => {});
-    if (!video.seeking && (at < start || behind > 0.3 || (stalled && behind > 0.1))) {
-      if (end - lastKey < 2) video.currentTime = Math.max(start, end - 0.03);
-      else ask_key();
+    if (behind <= 0.3 && !stalled) behindSince = 0;
+    else if (!behindSince) behindSince = t;
+    if (!video.seeking && (at < start || behind > 1 || (behindSince && t - behindSince > PATIENCE))) {
+      if (end - lastKey > 2) want_key(t);
+      else if (at < start || t - jumped > KEY_PAUSE) {
+        jumped = t;
+        video.currentTime = Math.max(start, end - 0.03);
+      }
     }
     video.playbackRate = behind > 0.3 ? 1.5 : behind > 0.15 ? 1.1 : behind > 0.1 ? 1.05 : 1;
-    if (end - start > 8) {
-      if (lastKey > start + 1 && at > lastKey) { if (!buffer.updating) buffer.remove(0, lastKey); }
-      else if (end - lastKey > 4) ask_key();   // the buffer can only be cut at a key frame
-    }
+    // The buffer can only be cut at a key frame: what depends on one goes with it.
+    if (lastKey > start + 1 && at > lastKey && !buffer.updating) {
+      buffer.remove(0, lastKey);
+    } else if (end - lastKey > KEEP_SECONDS || sinceKey > KEEP_BYTES) want_key(t);
   }
   function after() {
     if (!link.picture && link.phase === 'open' && video.readyState > 1) good();
@@ -191,7 +212,8 @@ function mse() {
       }
     },
     resume() { if (!reading) self.open(); },
-    painted: () => video.getVideoPlaybackQuality().totalVideoFrames,
+    painted: shown,
+    codec: () => type.replace(/.*"(.*)"/, '$1'),
     visible: follow,
     pause() { generation++; if (opening) opening.abort(); },
     stop() {
@@ -205,39 +227,48 @@ function mse() {
   return self;
 }
 
-// ---- Path 3: MJPEG in an <img> ----
+// ---- Path 3: JPEG pictures over the socket ----
 
+// Not the multipart stream in an <img>: Chromium shows a part of that only when the next one's head is there, and nothing
+// of it can be measured.
 function mjpeg() {
-  let shown = null, image = null, timer = 0;
-  const drop = el => { if (el) { el.onerror = null; el.src = ''; el.remove(); } };
+  const canvas = document.createElement('canvas'), context = canvas.getContext('bitmaprenderer', { alpha: false });
+  let busy = false, waiting = null, drawn = 0, failed = 0, over = false;
+  $('picture').append(canvas);
   show_sink('image');
-  const self = {
-    queue: null,
-    feed() {},
-    // The old picture stays until the new stream has one: a fresh element each time.
-    open() {
-      clearInterval(timer);
-      if (image !== shown) drop(image);
-      image = new Image();
-      image.alt = '';
-      image.src = `/stream.mjpg?n=${Date.now()}`;
-      image.onerror = () => { clearInterval(timer); note('stream.mjpg ended'); timer = setTimeout(() => { if (link.phase === 'open') self.open(); }, 1000); };
-      $('picture').append(image);
-      timer = setInterval(() => {
-        if (!image.naturalWidth) return;
-        clearInterval(timer);
-        drop(shown);
-        shown = image;
-        resized(image.naturalWidth, image.naturalHeight);
-        good();
-      }, 50);
-    },
-    resume() { self.open(); },
-    painted: () => null,
-    pause() { clearInterval(timer); drop(image); },
-    stop() { clearInterval(timer); drop(image); drop(shown); },
+  async function show(buffer) {
+    busy = true;
+    const head = new DataView(buffer), frame = frames.get(Number(head.getBigUint64(12)));
+    try {
+      const bitmap = await createImageBitmap(new Blob([new Uint8Array(buffer, head.getUint16(2))], { type: 'image/jpeg' }));
+      if (over) return bitmap.close();
+      if (frame) frame.decoded = performance.now();
+      if (canvas.width !== bitmap.width || canvas.height !== bitmap.height) Object.assign(canvas, { width: bitmap.width, height: bitmap.height });
+      resized(bitmap.width, bitmap.height);
+      context.transferFromImageBitmap(bitmap);
+      drawn++;
+      failed = 0;
+      if (frame) painted(frame, performance.now());
+      if (!link.picture && link.phase === 'open') good();
+    } catch (error) {
+      if (over) return;
+      note(`JPEG: ${error.message}`);
+      if (++failed > 10) return fall_on(`pictures cannot be decoded: ${error.message}`);
+    }
+    busy = false;
+    const next = waiting;
+    waiting = null;
+    if (next) show(next);
+  }
+  return {
+    get queue() { return waiting ? 1 : 0; },
+    // While one is decoded only the newest waits.
+    feed(buffer) { if (busy) waiting = buffer; else show(buffer); },
+    open() { waiting = null; },
+    painted: () => drawn,
+    codec: () => 'JPEG',
+    stop() { over = true; canvas.remove(); },
   };
-  return self;
 }
 
 return { webcodecs, mse, mjpeg };
