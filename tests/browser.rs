@@ -1,0 +1,48 @@
+//! The page in a real browser, end to end: each test is a scenario of `tests/browser/`, run against this build.
+
+use std::process::{Command, Stdio};
+
+fn scenario(name: &str) {
+    let root = env!("CARGO_MANIFEST_DIR");
+    let status = Command::new("python3")
+        .args(["-B", "tests/browser/run.py", name])
+        .current_dir(root)
+        .env("GSK", env!("CARGO_BIN_EXE_gsk"))
+        .env("GSK_SCRATCH", concat!(env!("CARGO_TARGET_TMPDIR"), "/browser"))
+        .stdin(Stdio::null())
+        .status();
+    match status {
+        Ok(status) => assert!(status.success(), "{name}: {status}"),
+        Err(error) if std::env::var("CI").as_deref() != Ok("true") => {
+            println!("{name}: skipped: python3 cannot be run: {error}");
+        }
+        Err(error) => panic!("{name}: python3 cannot be run: {error}"),
+    }
+}
+
+macro_rules! scenarios {
+    ($($name:ident)*) => {
+        $(#[test]
+        fn $name() {
+            scenario(stringify!($name));
+        })*
+
+        /// A scenario that nothing runs would be no test.
+        #[test]
+        fn every_scenario_is_run() {
+            let mut ours = [$(stringify!($name)),*];
+            ours.sort_unstable();
+            let output = Command::new("python3").args(["-B", "tests/browser/run.py"]).current_dir(env!("CARGO_MANIFEST_DIR")).output();
+            let Ok(output) = output else { return };
+            let listed = String::from_utf8(output.stderr).unwrap();
+            assert_eq!(listed.trim(), format!("scenarios: {}", ours.join(" ")));
+        }
+    };
+}
+
+scenarios! {
+    webcodecs mse mjpeg joins lasting_mse colours overflow still
+    drag touch view_only
+    restart program_fails program_again truncated hang text waiting full token ways decoder_fails
+    phone hidden
+}
