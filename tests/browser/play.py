@@ -86,6 +86,17 @@ def lasting_mse(test, browser):
         test.say(f"{asked} key frames asked for in 20 s")
         assert asked <= 1, f"{asked} key frames asked for in 20 s"
         page.check()
+        page.close()
+    # Where much comes, the buffer's bytes are bounded: one is asked for, and what lies before it goes.
+    with Gsk("--bitrate", "60M", "--size", "640x480", "--pixel-format", "rgb24", *feeder("noise", 640, 480), log=test.log) as gsk:
+        page = Page(browser, (960, 600))
+        page.open(f"{gsk.url}?via=mse")
+        page.until("gsk.stats().state === 'streaming' && !probe.words()")
+        page.until("document.querySelector('video').buffered.start(0) > 1", 45, "the buffer is trimmed")
+        test.say(f"trimmed after {page.js('document.querySelector(`video`).currentTime'):.1f} s at {page.stats()['bitrate_bps'] / 1e6:.0f} Mbit/s, "
+                 f"{page.sent['keyframe']} key frames asked for")
+        assert page.stats()["errors"] == [] and page.stats()["via"] == "mse", page.stats()
+        page.check()
 
 
 def _png(data):

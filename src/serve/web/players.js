@@ -73,7 +73,7 @@ const KEEP_SECONDS = 60, KEEP_BYTES = 32 * 1024 * 1024;  // Chromium's own limit
 
 function mse() {
   const media = new Source(), todo = [];
-  let buffer = null, opening = null, reading = false, lastKey = 0, sinceKey = 0, behindSince = 0, jumped = 0, asked = 0, type = '', ended = false;
+  let buffer = null, opening = null, hurry = null, lastKey = 0, sinceKey = 0, behindSince = 0, jumped = 0, asked = 0, type = '', ended = false;
   const ready = new Promise(resolve => media.addEventListener('sourceopen', resolve, { once: true }));
   video.disableRemotePlayback = true;
   video.src = URL.createObjectURL(media);
@@ -139,7 +139,6 @@ function mse() {
   }
 
   async function read() {
-    reading = false;
     const abort = opening = new AbortController();
     const answer = await fetch('/stream.mp4?timeline=packed', { signal: abort.signal });
     if (!answer.ok) {
@@ -148,11 +147,10 @@ function mse() {
       return;
     }
     const reader = answer.body.getReader();
-    reading = true;
     let rest = new Uint8Array(0), from = 0;   // from: where the box being walked begins in rest
     for (;;) {
       const { done, value } = await reader.read();
-      if (done) { reading = false; return; }
+      if (done) return;
       count.bytes += value.length;
       const grown = new Uint8Array(rest.length + value.length);
       grown.set(rest);
@@ -208,10 +206,12 @@ function mse() {
           if (error.name !== 'AbortError' && mine === generation) note(`stream.mp4: ${error.message}`);
         }
         if (link.picture) wait = 250;
-        if (mine === generation) await new Promise(resolve => setTimeout(resolve, wait));
+        if (mine === generation) await new Promise(resolve => { hurry = resolve; setTimeout(resolve, wait); });
+        hurry = null;
       }
     },
-    resume() { if (!reading) self.open(); },
+    // A request under way is left alone: to give up its place would make the source idle, and that its return again.
+    resume() { if (hurry) hurry(); },
     painted: shown,
     codec: () => type.replace(/.*"(.*)"/, '$1'),
     visible: follow,
