@@ -1,49 +1,63 @@
 //! Programs that never outlive us.
 //!
 //! A program is not started by gsk itself but by a guard: gsk's own executable under another name, which makes itself
-//! the reaper of all descendants, starts the program, and holds the reading end of a pipe whose writing end only gsk
-//! has. When gsk is gone, in whatever way, the kernel closes that end; the guard sees it and ends every descendant. (A
-//! parent-death signal alone is tied to a thread of the parent, and misses grandchildren.)
+//! the reaper of all descendants, starts the program, and holds one end of a socket pair, the leash, whose other end
+//! only gsk has. When gsk is gone, in whatever way, the kernel closes that end; the guard sees it and ends every
+//! descendant. (A parent-death signal alone is tied to a thread of the parent, and misses grandchildren.)
 //!
-//! Any program that starts children through this module calls [`guard_if_asked`] first thing in `main`.
+//! Over the leash the guard tells two numbers: the error of the start (0: none), and at the end the program's wait
+//! status, once nothing of it is left.
+//!
+//! A program that starts others through this module calls [`guard_if_asked`] first thing in `main`.
 
 use std::ffi::{OsStr, OsString};
-use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::io::{self, Read, Write};
+use std::net::Shutdown;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, RawFd};
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::PathBuf;
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, Signal};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions};
 
 use crate::error::{Error, Result};
 
-/// The guard's argv[0]; its first argument is the number of the pipe's descriptor.
+/// The guard's argv[0]; its first argument is the number of the leash's descriptor.
 const GUARD: &str = "gsk-guard";
 
-/// Exit codes of shells, for a program that could not be started.
-const NOT_FOUND: u8 = 127;
-const NOT_EXECUTABLE: u8 = 126;
+/// The executable that becomes the guard. Unset in a program that would not become one when started again, but
+/// another of itself, and so on.
+static EXECUTABLE: OnceLock<PathBuf> = OnceLock::new();
 
-/// A program under its guard.
+/// A program under its guard. Once the program has ended, the descriptor is readable.
 pub struct Guarded {
     guard: Child,
     /// Closing it ends the program and its descendants.
-    leash: Option<OwnedFd>,
+    leash: UnixStream,
+    /// Its end was waited for, as long as that is worth while.
+    ended: bool,
 }
 
 impl Guarded {
     /// Between SIGTERM and SIGKILL.
     const GRACE: Duration = Duration::from_millis(400);
+    /// How long an end is waited for: beyond it, a process hangs in the kernel, and the guard alone waits on.
+    const PATIENCE: Duration = Duration::from_millis(900);
 
     /// Starts a program with pipes on its three streams.
     pub fn spawn(argv: &[OsString]) -> Result<(Guarded, ChildStdin, ChildStdout, ChildStderr)> {
         let name = argv.first().map_or_else(String::new, |a| a.to_string_lossy().into_owned());
         let failed = |error: io::Error| Error::io(format!("cannot start '{name}'"), error);
-        let (far, leash) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(|e| failed(e.into()))?;
+        let executable =
+            EXECUTABLE.get().ok_or_else(|| Error::bug("child::guard_if_asked was not called at the start"))?;
+        let (leash, far) = UnixStream::pair().map_err(failed)?;
         let number = far.as_raw_fd();
-        let mut command = Command::new("/proc/self/exe");
+        let mut command = Command::new(executable);
         command.arg0(GUARD).arg(number.to_string()).args(argv);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         // Ctrl-C at a terminal is ours to pass on.
@@ -51,33 +65,55 @@ impl Guarded {
         // SAFETY: between fork and exec only fcntl is called, which is async-signal-safe; `far` is open until spawn returns.
         unsafe {
             command.pre_exec(move || {
-                let far = std::os::fd::BorrowedFd::borrow_raw(number);
+                let far = BorrowedFd::borrow_raw(number);
                 Ok(rustix::io::fcntl_setfd(far, rustix::io::FdFlags::empty())?)
             });
         }
         let mut guard = command.spawn().map_err(failed)?;
+        drop(far);
         let stdin = guard.stdin.take().expect("piped");
         let stdout = guard.stdout.take().expect("piped");
         let stderr = guard.stderr.take().expect("piped");
-        Ok((Guarded { guard, leash: Some(leash) }, stdin, stdout, stderr))
+        let mut guarded = Guarded { guard, leash, ended: false };
+        match guarded.hear() {
+            Ok(0) => Ok((guarded, stdin, stdout, stderr)),
+            Ok(errno) => Err(failed(io::Error::from_raw_os_error(errno))),
+            Err(error) => Err(failed(error)),
+        }
     }
 
-    /// A descriptor that is readable once the program has ended.
-    pub fn pidfd(&self) -> Result<OwnedFd> {
-        let failed = |error: rustix::io::Errno| Error::io("cannot watch the program", error.into());
-        rustix::process::pidfd_open(Pid::from_child(&self.guard), PidfdFlags::empty()).map_err(failed)
+    fn hear(&mut self) -> io::Result<i32> {
+        let mut number = [0; 4];
+        self.leash.read_exact(&mut number)?;
+        Ok(i32::from_ne_bytes(number))
     }
 
     /// Waits for the program's end.
-    pub fn wait(&mut self) -> Result<Ended> {
-        let status = self.guard.wait().map_err(|error| Error::io("cannot wait for the program", error))?;
-        Ok(Ended::of(status))
+    pub fn wait(&mut self) -> Ended {
+        let told = self.hear();
+        let _ = self.guard.wait();
+        match told {
+            Ok(status) => Ended::of(ExitStatus::from_raw(status)),
+            Err(_) => Ended { code: 128 + Signal::KILL.as_raw() as u8, words: "was killed with its guard".into() },
+        }
     }
 
     /// Ends the program and all its descendants: SIGTERM, a grace, SIGKILL. Returns when they are gone.
     pub fn end(&mut self) {
-        self.leash = None;
-        let _ = self.guard.wait();
+        if std::mem::replace(&mut self.ended, true) {
+            return;
+        }
+        let _ = self.leash.shutdown(Shutdown::Write);
+        // The guard's last word precedes its end by nothing that could take time.
+        if readable(&self.leash, Guarded::PATIENCE) {
+            let _ = self.guard.wait();
+        }
+    }
+}
+
+impl AsFd for Guarded {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.leash.as_fd()
     }
 }
 
@@ -96,15 +132,14 @@ pub struct Ended {
 
 impl Ended {
     fn of(status: ExitStatus) -> Ended {
-        let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0)) as u8;
-        let words = match code {
-            0 => "ended".to_string(),
-            NOT_FOUND => "was not found".to_string(),
-            NOT_EXECUTABLE => "cannot be executed".to_string(),
-            129.. => format!("was ended by signal {}", code - 128),
-            _ => format!("ended with exit code {code}"),
-        };
-        Ended { code, words }
+        match (status.code(), status.signal()) {
+            (Some(0), _) => Ended { code: 0, words: "ended".into() },
+            (Some(code), _) => Ended { code: code as u8, words: format!("ended with exit code {code}") },
+            (None, signal) => {
+                let signal = signal.unwrap_or(0);
+                Ended { code: (128 + signal) as u8, words: format!("was ended by signal {signal}") }
+            }
+        }
     }
 }
 
@@ -114,89 +149,154 @@ pub fn guard_if_asked() {
     if args.next().as_deref() == Some(OsStr::new(GUARD)) {
         std::process::exit(guard(args).into());
     }
+    guard_with("/proc/self/exe");
+}
+
+/// Names an executable whose `main` calls [`guard_if_asked`], for a program that cannot do so itself, such as a test
+/// under its harness. The first call counts.
+pub fn guard_with(executable: impl Into<PathBuf>) {
+    let _ = EXECUTABLE.set(executable.into());
 }
 
 fn guard(mut args: impl Iterator<Item = OsString>) -> u8 {
-    let number = args.next().and_then(|n| n.to_str()?.parse::<i32>().ok());
+    let number = args.next().and_then(|n| n.to_str()?.parse::<RawFd>().ok());
     let (Some(number @ 3..), Some(program)) = (number, args.next()) else { return crate::exit::Code::Bug as u8 };
     // SAFETY: the parent left this descriptor open for us and told its number; nothing else here owns it.
-    let leash = unsafe { OwnedFd::from_raw_fd(number) };
+    let mut leash = unsafe { UnixStream::from_raw_fd(number) };
     if rustix::io::fcntl_setfd(&leash, rustix::io::FdFlags::CLOEXEC).is_err() {
         return crate::exit::Code::Bug as u8;
     }
+    close_strays(number);
+    let _ = rustix::thread::set_name(c"gsk-guard");
     let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
-    let mut command = Command::new(&program);
-    command.args(args).process_group(0);
-    // SAFETY: prctl is async-signal-safe. The guard has one thread, so the signal is tied to its life.
-    unsafe {
-        command.pre_exec(|| Ok(rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?));
-    }
-    let mut child = match command.spawn() {
-        Ok(child) => child,
-        Err(error) => {
-            let code = if error.kind() == io::ErrorKind::NotFound { NOT_FOUND } else { NOT_EXECUTABLE };
-            eprintln!("{}: {error}", program.to_string_lossy());
-            return code;
+    let status = match start(&program, args) {
+        Ok(mut child) => {
+            let _ = tell(&mut leash, 0);
+            // The program's pipes are its own: were the guard to hold them too, their ends would not show.
+            let _ = let_go_of_pipes();
+            let pid = Pid::from_child(&child);
+            if !watch(&leash, pid) {
+                let _ = rustix::process::kill_process_group(pid, Signal::TERM);
+                wait_for_exit(pid, Guarded::GRACE);
+            }
+            let _ = rustix::process::kill_process_group(pid, Signal::KILL);
+            let status = child.wait().map_or(Signal::KILL.as_raw(), ExitStatus::into_raw);
+            end_descendants();
+            status
         }
+        Err(error) => error.raw_os_error().unwrap_or(Errno::IO.raw_os_error()),
     };
-    // The program's pipes are its own: were the guard to hold them too, their ends would not show.
-    let _ = std::fs::File::open("/dev/null").and_then(|null| {
-        rustix::stdio::dup2_stdin(&null)?;
-        Ok(())
-    });
-    let _ = std::fs::File::create("/dev/null").and_then(|null| {
-        rustix::stdio::dup2_stdout(&null)?;
-        rustix::stdio::dup2_stderr(&null)?;
-        Ok(())
-    });
-    let pid = Pid::from_child(&child);
-    let ended = watch(&leash, pid);
-    if !ended {
-        let _ = rustix::process::kill_process_group(pid, Signal::TERM);
-        wait_for_exit(pid, Guarded::GRACE);
+    let _ = tell(&mut leash, status);
+    0
+}
+
+fn tell(leash: &mut UnixStream, number: i32) -> io::Result<()> {
+    leash.write_all(&number.to_ne_bytes())
+}
+
+/// Closes what was inherited beyond the standard streams and the leash: whatever gsk was started with, or a library
+/// of its opened without close-on-exec.
+fn close_strays(leash: RawFd) {
+    let Ok(entries) = std::fs::read_dir("/proc/self/fd") else { return };
+    let open: Vec<RawFd> = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+    for fd in open.into_iter().filter(|&fd| fd > 2 && fd != leash) {
+        // SAFETY: this process has just begun, and nothing in it owns a descriptor but the leash. One of these numbers
+        // was the directory's own, closed by now: closing it again does nothing.
+        unsafe { libc::close(fd) };
     }
-    let _ = rustix::process::kill_process_group(pid, Signal::KILL);
-    let status = child.wait();
-    end_descendants();
-    status.map_or(crate::exit::Code::Bug as u8, |status| Ended::of(status).code)
+}
+
+/// Starts the program as the leader of a process group, to be killed when this thread, the guard's only one, ends.
+///
+/// From here on signals do not reach the guard (a service manager sends its SIGTERM to all of a group's processes): it
+/// goes when the program does, or gsk.
+fn start(program: &OsStr, args: impl Iterator<Item = OsString>) -> io::Result<Child> {
+    let guard = rustix::process::getpid();
+    // SAFETY: both sets are plain data, initialised by the calls they are passed to; the default disposition runs no
+    // code. An ignored SIGCHLD, if inherited, would have the kernel reap children unseen.
+    let before = unsafe {
+        libc::signal(libc::SIGCHLD, libc::SIG_DFL);
+        let (mut all, mut before) = std::mem::zeroed();
+        libc::sigfillset(&mut all);
+        libc::pthread_sigmask(libc::SIG_SETMASK, &all, &mut before);
+        before
+    };
+    let mut command = Command::new(program);
+    command.args(args).process_group(0);
+    // SAFETY: prctl, getppid and pthread_sigmask are async-signal-safe, and nothing is allocated.
+    unsafe {
+        command.pre_exec(move || {
+            rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+            // The guard may have gone before that.
+            if rustix::process::getppid() != Some(guard) {
+                return Err(Errno::SRCH.into());
+            }
+            libc::pthread_sigmask(libc::SIG_SETMASK, &before, std::ptr::null_mut());
+            Ok(())
+        });
+    }
+    command.spawn()
+}
+
+fn let_go_of_pipes() -> io::Result<()> {
+    let null = std::fs::File::options().read(true).write(true).open("/dev/null")?;
+    rustix::stdio::dup2_stdin(&null)?;
+    rustix::stdio::dup2_stdout(&null)?;
+    Ok(rustix::stdio::dup2_stderr(&null)?)
 }
 
 /// Waits for the child's exit (`true`) or the leash's end (`false`).
-fn watch(leash: &OwnedFd, pid: Pid) -> bool {
+fn watch(leash: &UnixStream, pid: Pid) -> bool {
     let Ok(child) = rustix::process::pidfd_open(pid, PidfdFlags::empty()) else { return false };
-    loop {
-        let mut fds = [PollFd::new(leash, PollFlags::IN), PollFd::new(&child, PollFlags::IN)];
-        match poll(&mut fds, None) {
-            Err(rustix::io::Errno::INTR) => continue,
-            Err(_) => return false,
-            Ok(_) => return !fds[1].revents().is_empty(),
-        }
-    }
+    let mut fds = [PollFd::new(leash, PollFlags::IN), PollFd::new(&child, PollFlags::IN)];
+    poll(&mut fds, None).is_ok() && !fds[1].revents().is_empty()
 }
 
 fn wait_for_exit(pid: Pid, at_most: Duration) {
-    let Ok(child) = rustix::process::pidfd_open(pid, PidfdFlags::empty()) else { return };
-    let timeout = Timespec { tv_sec: 0, tv_nsec: at_most.subsec_nanos().into() };
-    let _ = poll(&mut [PollFd::new(&child, PollFlags::IN)], Some(&timeout));
+    if let Ok(child) = rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
+        readable(&child, at_most);
+    }
+}
+
+/// Waits until `fd` is readable; `false`: it did not come to that in time.
+fn readable(fd: impl AsFd, at_most: Duration) -> bool {
+    let until = Instant::now() + at_most;
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        let timeout = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
+        match poll(&mut [PollFd::new(&fd, PollFlags::IN)], Some(&timeout)) {
+            Err(Errno::INTR) => continue,
+            result => return result.is_ok_and(|ready| ready > 0),
+        }
+    }
 }
 
 /// Kills what is left below us until nothing is: orphans come to us, as we are their reaper.
 fn end_descendants() {
     let until = Instant::now() + Duration::from_secs(1);
-    while Instant::now() < until {
-        for pid in children() {
+    while let Some(left) = until.checked_duration_since(Instant::now()) {
+        let children = children();
+        for &pid in &children {
             let _ = rustix::process::kill_process(pid, Signal::KILL);
         }
-        // Each is reaped before the next look, as the death of one may bring us its children.
-        match rustix::process::wait(rustix::process::WaitOptions::empty()) {
-            Err(rustix::io::Errno::CHILD) => return,
-            _ => continue,
-        }
+        let Some(&first) = children.first() else { return };
+        wait_for_exit(first, left);
+        // The dead are reaped before the next look: until then, their children have come to us.
+        while let Ok(Some(_)) = rustix::process::wait(WaitOptions::NOHANG) {}
     }
 }
 
+/// Our children, dead ones included. (Not all kernels have `/proc/PID/task/TID/children`.)
 fn children() -> Vec<Pid> {
-    let path = format!("/proc/self/task/{0}/children", rustix::process::getpid().as_raw_nonzero());
-    let text = std::fs::read_to_string(path).unwrap_or_default();
-    text.split_ascii_whitespace().filter_map(|pid| Pid::from_raw(pid.parse().ok()?)).collect()
+    let me = rustix::process::getpid().as_raw_nonzero().to_string();
+    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
+    let child = |entry: std::fs::DirEntry| {
+        let pid = Pid::from_raw(entry.file_name().to_str()?.parse().ok()?)?;
+        let stat = std::fs::read(entry.path().join("stat")).ok()?;
+        // "PID (NAME) STATE PARENT …", where NAME may hold anything.
+        let behind = &stat[stat.iter().rposition(|&b| b == b')')? + 1..];
+        let parent = behind.split(|&b| b == b' ').nth(2)?;
+        (parent == me.as_bytes()).then_some(pid)
+    };
+    entries.flatten().filter_map(child).collect()
 }

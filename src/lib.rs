@@ -1,4 +1,62 @@
-//! gsk: any GPU worker's pixels in any browser.
+//! gsk, the GPU Streaming Kit: any GPU worker's pixels in any browser.
+//!
+//! One crate: this library, and a thin binary (`src/main.rs`) that parses a command line and calls it.
+//!
+//! # The floors
+//!
+//! A module imports only from floors below its own, never sideways on the same floor.
+//!
+//! ```text
+//! 7  cli        clap definitions, one file a command: parse, call, print
+//! 5  serve      one worker over the network: HTTP, WebSocket, MP4, JPEG; who may talk to it; the viewer page
+//! 4  pipeline   source -> newest frame -> encoder -> broadcast; timing
+//! 1  wire       pure types of what crosses a process: /status, gsk.v1 messages, input events
+//! 0  output error exit config clock child
+//! ```
+//!
+//! The numbers leave room for what stands between: leases (2), the GPU's libraries (3), containers and profiling
+//! beside `serve` (5), benches and diagnosis above it (6).
+//!
+//! # The road of one frame
+//!
+//! ```text
+//!  source's thread               encoder's thread, one a codec        net threads (tokio)          browser
+//! +-----------------+  newest  +----------------------------+  Packet  +----------------+  TCP  +------------------+
+//! | scene | - |     |  frame   | cadence: encode? IDR?      |  shared  | Queue a viewer |       | WebCodecs worker |
+//! | program | file  | -------> | convert -> OpenH264 | JPEG |--------->| ws | mp4 |     |------>| -> <video>       |
+//! |  Frame          |  wins    | Unit -> Packet             |          | h264 | mjpeg   |       | or MSE, or MJPEG |
+//! +-----------------+          +----------------------------+          +----------------+       +------------------+
+//!        ^   input events, bit rate, key frame asks                            |
+//!        +---------------------------------------------------------------------+
+//! ```
+//!
+//! 1. **Capture.** [`pipeline::source`]: the source's thread draws a frame at a deadline ([`clock::Pacer`]) while somebody
+//!    watches, or reads one from a pipe whether anybody does or not, so that its writer never blocks. A
+//!    [`Frame`](pipeline::frame::Frame) carries its capture times, and the number of the newest input event that it shows.
+//! 2. **Newest wins.** The frame is put into the slot in front of each watched codec's encoder
+//!    ([`pipeline::stream`]). One that still lies there is replaced and counted: frames are dropped before the encoder,
+//!    never inside a group of pictures.
+//! 3. **Encode or not.** `pipeline::cadence`, which reads no clock, decides: a new picture at once; one that equals the
+//!    last not at all, but for a keepalive; an IDR for one who joins, though not too often.
+//! 4. **Convert and encode.** [`pipeline::convert`], then a back end of [`pipeline::encode`]'s table: one access unit out
+//!    for each frame in. The unit is written behind room for its header.
+//! 5. **Broadcast.** [`pipeline::broadcast`] writes the `gsk.v1` header into that room ([`wire::message::Header`]) and hands
+//!    the one packet to every viewer's [`pipeline::queue`]. A viewer whose queue is full skips to the next IDR, and is
+//!    told; it delays nobody else.
+//! 6. **Send.** A task for each viewer writes the packet to its WebSocket (`serve::ws`), or wraps it into MP4
+//!    fragments ([`pipeline::mp4`]), a bare H.264 stream, or multipart JPEG (`serve::streams`).
+//! 7. **Paint.** The page (`serve/web/`): `app.js` owns the socket, `worker.js` decodes with WebCodecs and writes the
+//!    pictures into a track that a `<video>` shows; `players.js` holds this way and the two that it falls back to.
+//!    It measures the clocks' offset in band and reports what it saw, so that [`pipeline::timing`] knows all stages.
+//!
+//! # What holds everywhere
+//!
+//! - Nothing runs while nobody watches, but a program that feeds us, which runs from start to end.
+//! - Pure cores, thin edges: `queue`, `cadence`, `mp4`, `h264`, `timing`, the pacer and the gate take time and bytes as
+//!   arguments, and are tested as tables of scenarios.
+//! - A program that gsk starts never outlives it ([`child`]).
+//! - Errors say what failed, why, and what to run ([`error`]); each kind has its exit code ([`exit`]).
+//! - Settings know where they came from ([`config`]); standard output is data, standard error messages ([`output`]).
 
 pub mod child;
 pub mod cli;

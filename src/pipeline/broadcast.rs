@@ -1,6 +1,6 @@
 //! From one encoder to many viewers: units shared by reference, a bounded queue for each viewer.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use bytes::Bytes;
@@ -54,35 +54,39 @@ impl Packet {
 /// All viewers of one codec.
 #[derive(Default)]
 pub struct Broadcast {
-    viewers: Mutex<Vec<Arc<Outlet>>>,
+    /// Copied when it changes, so that a unit is handed out without holding the lock.
+    viewers: Mutex<Arc<Vec<Arc<Outlet>>>>,
+    closed: AtomicBool,
     /// Units that left viewers took to have dropped with them.
     dropped_by_left: AtomicU64,
 }
 
+/// What is called when something waits for a viewer: on the encoder's thread, so it must not block. It may send what
+/// waits itself, as far as that goes without waiting.
+pub type Ready = Box<dyn Fn() + Send + Sync>;
+
 /// The broadcast's half of a viewer.
-#[derive(Default)]
 struct Outlet {
     queue: Mutex<Queue>,
-    ready: Notify,
-    closed: std::sync::atomic::AtomicBool,
+    ready: Ready,
 }
 
 impl Broadcast {
     /// Hands a unit to every viewer. Never waits for one.
     pub fn publish(&self, packet: Packet) {
         let packet = Arc::new(packet);
-        for viewer in self.viewers.lock().unwrap().iter() {
+        let viewers = self.viewers.lock().unwrap().clone();
+        for viewer in viewers.iter() {
             viewer.queue.lock().unwrap().push(&packet);
-            viewer.ready.notify_one();
+            (viewer.ready)();
         }
     }
 
-    /// Ends every viewer's stream once it has read what waits.
+    /// Ends every viewer's stream once it has read what waits, that of later ones at once.
     pub fn close(&self) {
-        for viewer in self.viewers.lock().unwrap().iter() {
-            viewer.closed.store(true, Relaxed);
-            viewer.ready.notify_one();
-        }
+        self.closed.store(true, Ordering::Release);
+        let viewers = self.viewers.lock().unwrap().clone();
+        viewers.iter().for_each(|viewer| (viewer.ready)());
     }
 
     pub fn viewers(&self) -> usize {
@@ -93,16 +97,12 @@ impl Broadcast {
     pub fn dropped(&self) -> u64 {
         let viewers = self.viewers.lock().unwrap();
         let current: u64 = viewers.iter().map(|viewer| viewer.queue.lock().unwrap().dropped).sum();
-        self.dropped_by_left.load(Relaxed) + current
+        self.dropped_by_left.load(Ordering::Relaxed) + current
     }
 
-    pub(super) fn join(
-        self: &Arc<Self>,
-        ask_key: Box<dyn Fn() + Send + Sync>,
-        left: Box<dyn Fn() + Send + Sync>,
-    ) -> Viewer {
-        let outlet = Arc::new(Outlet::default());
-        self.viewers.lock().unwrap().push(outlet.clone());
+    pub(super) fn join(self: &Arc<Self>, ready: Ready, ask_key: Ready, left: Ready) -> Viewer {
+        let outlet = Arc::new(Outlet { queue: Mutex::default(), ready });
+        Arc::make_mut(&mut self.viewers.lock().unwrap()).push(outlet.clone());
         Viewer { broadcast: self.clone(), outlet, ask_key, left }
     }
 }
@@ -111,22 +111,48 @@ impl Broadcast {
 pub struct Viewer {
     broadcast: Arc<Broadcast>,
     outlet: Arc<Outlet>,
-    ask_key: Box<dyn Fn() + Send + Sync>,
-    left: Box<dyn Fn() + Send + Sync>,
+    ask_key: Ready,
+    left: Ready,
 }
 
-impl Viewer {
+/// A viewer that waits for its items.
+pub struct Waiting {
+    viewer: Viewer,
+    ready: Arc<Notify>,
+}
+
+impl Waiting {
+    pub(super) fn new(join: impl FnOnce(Ready) -> Viewer) -> Waiting {
+        let ready = Arc::new(Notify::new());
+        let notify = ready.clone();
+        Waiting { viewer: join(Box::new(move || notify.notify_one())), ready }
+    }
+
     /// The next item, or `None` when the stream has ended. Asking for it tells that the viewer is ready to read on.
     pub async fn next(&self) -> Option<Item> {
         loop {
-            if let Some(item) = self.try_next() {
-                return Some(item);
+            // What was published before the end is in the queue by now.
+            let closed = self.viewer.closed();
+            let item = self.viewer.try_next();
+            if item.is_some() || closed {
+                return item;
             }
-            if self.outlet.closed.load(Relaxed) {
-                return None;
-            }
-            self.outlet.ready.notified().await;
+            self.ready.notified().await;
         }
+    }
+}
+
+impl std::ops::Deref for Waiting {
+    type Target = Viewer;
+    fn deref(&self) -> &Viewer {
+        &self.viewer
+    }
+}
+
+impl Viewer {
+    /// Whether no more will be published.
+    pub fn closed(&self) -> bool {
+        self.broadcast.closed.load(Ordering::Acquire)
     }
 
     /// The next item, if one waits now.
@@ -154,8 +180,8 @@ impl Viewer {
 impl Drop for Viewer {
     fn drop(&mut self) {
         let mut viewers = self.broadcast.viewers.lock().unwrap();
-        viewers.retain(|viewer| !Arc::ptr_eq(viewer, &self.outlet));
-        self.broadcast.dropped_by_left.fetch_add(self.dropped(), Relaxed);
+        Arc::make_mut(&mut viewers).retain(|viewer| !Arc::ptr_eq(viewer, &self.outlet));
+        self.broadcast.dropped_by_left.fetch_add(self.dropped(), Ordering::Relaxed);
         drop(viewers);
         (self.left)();
     }

@@ -37,14 +37,14 @@ impl ToI420 {
         match frame.format {
             PixelFormat::I420 => limit(&frame.pixels, &mut self.scratch, size.pixels()),
             PixelFormat::Nv12 => deinterleave(&frame.pixels, &mut self.scratch, size.pixels()),
-            PixelFormat::Rgb24 => self.from_rgb(frame, 3, yuv::rgb_to_yuv420)?,
-            PixelFormat::Rgba => self.from_rgb(frame, 4, yuv::rgba_to_yuv420)?,
-            PixelFormat::Bgra => self.from_rgb(frame, 4, yuv::bgra_to_yuv420)?,
+            PixelFormat::Rgb24 => self.take_rgb(frame, 3, yuv::rgb_to_yuv420)?,
+            PixelFormat::Rgba => self.take_rgb(frame, 4, yuv::rgba_to_yuv420)?,
+            PixelFormat::Bgra => self.take_rgb(frame, 4, yuv::bgra_to_yuv420)?,
         }
         Ok(split(&self.scratch, size))
     }
 
-    fn from_rgb(&mut self, frame: &Frame, bytes: u32, convert: FromRgb) -> Result<()> {
+    fn take_rgb(&mut self, frame: &Frame, bytes: u32, convert: FromRgb) -> Result<()> {
         let Size { width, height } = frame.size;
         let (y, chroma) = self.scratch.split_at_mut(frame.size.pixels());
         let (u, v) = chroma.split_at_mut(frame.size.pixels() / 4);

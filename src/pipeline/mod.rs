@@ -17,17 +17,19 @@ pub mod source;
 pub mod stream;
 pub mod timing;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::sync::watch;
 
-use self::broadcast::Viewer;
+use self::broadcast::{Ready, Viewer, Waiting};
 use self::encode::Codec;
 use self::frame::{Frame, Pool, Size};
 use self::inputs::Inputs;
-use self::source::{Context, End, Next, Options, Restart, Source, Stop};
+use self::source::{Context, End, Next, Options, Restart, Source, Spec, Stop};
 use self::stream::Stream;
 use self::timing::Timing;
 use crate::clock::{Pacer, now_us};
@@ -71,7 +73,7 @@ pub(crate) struct Shared {
     /// The newest frame of a source that feeds us.
     latest: Mutex<Option<Frame>>,
     info: Mutex<Option<source::Info>>,
-    captured: std::sync::atomic::AtomicU64,
+    captured: AtomicU64,
     timing: Timing,
     inputs: Arc<Inputs>,
     health: watch::Sender<Health>,
@@ -133,11 +135,6 @@ impl Shared {
             self.changed();
         }
     }
-
-    fn stop(&self) {
-        *self.stopping.lock().unwrap() = true;
-        self.wake.notify_all();
-    }
 }
 
 impl Pipeline {
@@ -171,9 +168,14 @@ impl Pipeline {
     }
 
     /// Adds a viewer of a codec; its first unit will be a key unit.
-    pub fn join(&self, codec: Codec) -> Viewer {
+    pub fn join(&self, codec: Codec) -> Waiting {
+        Waiting::new(|ready| self.join_with(codec, ready))
+    }
+
+    /// Adds a viewer that is told by a call when something waits for it.
+    pub fn join_with(&self, codec: Codec, ready: Ready) -> Viewer {
         let latest = self.shared.latest.lock().unwrap().clone();
-        let viewer = self.stream(codec).join(&self.shared, latest);
+        let viewer = self.stream(codec).join(&self.shared, latest, ready);
         self.shared.demand_changed();
         viewer
     }
@@ -210,7 +212,7 @@ impl Pipeline {
 
     /// Frames captured.
     pub fn captured(&self) -> u64 {
-        self.shared.captured.load(std::sync::atomic::Ordering::Relaxed)
+        self.shared.captured.load(Relaxed)
     }
 
     pub fn timing(&self) -> &Timing {
@@ -223,8 +225,10 @@ impl Pipeline {
 
     /// Begins to stop everything, without waiting for it; viewers still get what waits for them.
     pub fn stop(&self) {
-        self.shared.stop();
+        *self.shared.stopping.lock().unwrap() = true;
         self.stop.stop();
+        self.shared.wake.notify_all();
+        self.shared.streams.iter().for_each(|stream| stream.stop());
     }
 
     /// What last went wrong, if anything did.
@@ -245,10 +249,11 @@ impl Drop for Pipeline {
             // A panic there has been reported by its thread.
             let _ = source.join();
         }
+        self.shared.streams.iter().for_each(|stream| stream.join_thread());
     }
 }
 
-/// Between the end of a program and its next start: 0.25 s, doubling to 5 s, and back after a run that gave frames.
+/// Between the end of a program and its next start: 0.25 s, doubling to 5 s with each run in a row without a frame.
 fn restart_delay(failures: u32) -> Duration {
     Duration::from_millis(250 << failures.min(5)).min(Duration::from_secs(5))
 }
@@ -258,16 +263,14 @@ impl Shared {
     fn run_source(&self, options: &Options, context: &Context) {
         let mut failures = 0;
         let end = loop {
-            let before = self.captured.load(std::sync::atomic::Ordering::Relaxed);
-            let end = source::open(options, context)
-                .and_then(|mut source| self.run_once(source.as_mut(), context))
-                .unwrap_or_else(|error| End {
-                    code: error.kind.code() as u8,
-                    reason: error.to_string(),
-                    hint: error.hint,
-                });
+            let before = self.captured.load(Relaxed);
+            let run = || source::open(options, context).and_then(|mut source| self.run_once(source.as_mut(), context));
+            // A panic ends the source, not silently its thread.
+            let end = catch_unwind(AssertUnwindSafe(run))
+                .unwrap_or_else(|_| Err(Error::bug("the source ended by a fault of gsk")))
+                .unwrap_or_else(End::from);
             let again = match options.restart {
-                _ if *self.stopping.lock().unwrap() => false,
+                _ if !matches!(options.spec, Spec::Program(_)) || *self.stopping.lock().unwrap() => false,
                 Restart::Never => false,
                 Restart::OnFailure => end.code != 0,
                 Restart::Always => true,
@@ -275,8 +278,11 @@ impl Shared {
             if !again {
                 break end;
             }
-            failures = if self.captured.load(std::sync::atomic::Ordering::Relaxed) > before { 0 } else { failures + 1 };
+            if self.captured.load(Relaxed) > before {
+                failures = 0;
+            }
             let delay = restart_delay(failures);
+            failures += 1;
             self.health(Health::Failed(format!("{}; starting it again in {:.2} s", end.reason, delay.as_secs_f64())));
             if !self.sleep(delay) {
                 break end;
@@ -294,25 +300,36 @@ impl Shared {
 
     fn run_once(&self, source: &mut dyn Source, context: &Context) -> Result<End> {
         let mut pacer = None;
+        let mut last: Option<Frame> = None;
+        self.learn(source);
         if source.paced() {
             self.health(Health::Running);
         }
         loop {
-            self.learn(source);
             if source.paced() && !self.await_turn(source, &mut pacer, &context.pool) {
-                return Ok(End::good("stopped"));
+                return Ok(End::stopped());
             }
-            match source.next(context)? {
+            let next = source.next(context)?;
+            self.learn(source);
+            match next {
                 Next::Frame(frame) => {
-                    self.learn(source);
-                    self.captured.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                    self.captured.fetch_add(1, Relaxed);
                     self.health(Health::Running);
                     self.streams.iter().for_each(|stream| stream.offer(&frame));
-                    if !source.paced() {
+                    if source.paced() {
+                        last = Some(frame);
+                    } else {
                         *self.latest.lock().unwrap() = Some(frame);
                     }
                 }
-                Next::Unchanged => self.streams.iter().for_each(|stream| stream.unchanged()),
+                Next::Unchanged => {
+                    // A codec whose first viewer has just come has no picture yet.
+                    if let Some(frame) = &mut last {
+                        let now = now_us();
+                        frame.captured_us = (now, now);
+                        self.streams.iter().for_each(|stream| stream.offer(frame));
+                    }
+                }
                 Next::Stalled(reason) => self.health(Health::Failed(reason)),
                 Next::End(end) => return Ok(end),
             }

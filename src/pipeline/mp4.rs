@@ -34,8 +34,8 @@ pub struct Fragmenter {
     step: u64,
     sequence: u32,
     sets: Option<ParameterSets>,
-    /// Capture time and tick of the last fragment.
-    last: Option<(u64, u64)>,
+    /// That of the last fragment.
+    last: Option<Place>,
 }
 
 impl Fragmenter {
@@ -68,23 +68,29 @@ impl Fragmenter {
     }
 
     fn tick(&mut self, captured_us: u64) -> u64 {
-        let Some((last_us, last)) = self.last else {
-            self.last = Some((captured_us, 0));
+        let Some(last) = &mut self.last else {
+            self.last = Some(Place { captured_us, ticks_100: 0, tick: 0 });
             return 0;
         };
-        // At least one tick: decode times grow strictly.
-        let passed = (captured_us.saturating_sub(last_us) * TIMESCALE / 1_000_000).max(1);
-        let tick = last
-            + match self.timeline {
-                Timeline::Real => passed,
-                Timeline::Packed => passed.min(self.step * 3 / 2),
-            };
-        // Rounding down must not add up: what was not counted stays for the next.
-        let counted_us =
-            if self.timeline == Timeline::Real { last_us + passed * 1_000_000 / TIMESCALE } else { captured_us };
-        self.last = Some((counted_us, tick));
-        tick
+        // 1 µs is 9/100 of a tick: hundredths add up without rounding.
+        let passed = captured_us.saturating_sub(last.captured_us) * (TIMESCALE / 10_000);
+        last.captured_us = captured_us;
+        last.ticks_100 += match self.timeline {
+            Timeline::Real => passed,
+            Timeline::Packed => passed.min(self.step * 150),
+        };
+        // Decode times grow strictly.
+        last.tick = (last.ticks_100 / 100).max(last.tick + 1);
+        last.tick
     }
+}
+
+/// Where a fragment stands.
+struct Place {
+    captured_us: u64,
+    /// Time since the first, in hundredths of a tick.
+    ticks_100: u64,
+    tick: u64,
 }
 
 fn encode(boxed: &impl Encode, out: &mut Vec<u8>) -> Result<()> {

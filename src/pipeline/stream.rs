@@ -1,11 +1,13 @@
 //! One codec of one source: its encoder on a thread of its own, and its viewers.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, Weak};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::Shared;
-use super::broadcast::{Broadcast, Packet, Viewer};
+use super::broadcast::{Broadcast, Packet, Ready, Viewer};
 use super::cadence::{Cadence, Step};
 use super::encode::{self, Codec, Encoder, Unit};
 use super::frame::Frame;
@@ -30,8 +32,8 @@ struct Inbox {
     frame: Option<Frame>,
     ask_idr: bool,
     retarget: bool,
-    running: bool,
     stop: bool,
+    thread: Option<JoinHandle<()>>,
 }
 
 /// What the encoder's thread tells.
@@ -88,25 +90,36 @@ impl Stream {
     }
 
     /// Adds a viewer. `latest` is the newest picture of a source that feeds us, so that the viewer need not wait.
-    pub(super) fn join(self: &Arc<Self>, shared: &Arc<Shared>, latest: Option<Frame>) -> Viewer {
+    pub(super) fn join(self: &Arc<Self>, shared: &Arc<Shared>, latest: Option<Frame>, ready: Ready) -> Viewer {
         let asks: Weak<Stream> = Arc::downgrade(self);
         let ask_key = Box::new(move || {
             if let Some(stream) = asks.upgrade() {
                 stream.ask_idr();
             }
         });
-        let leaves = shared.clone();
-        let viewer = self.broadcast.join(ask_key, Box::new(move || leaves.demand_changed()));
+        let (left, leaves) = (Arc::downgrade(self), shared.clone());
+        let left = Box::new(move || {
+            if let Some(stream) = left.upgrade() {
+                drop(stream.inbox.lock().unwrap());
+                stream.wake.notify_all();
+            }
+            leaves.demand_changed();
+        });
+        let viewer = self.broadcast.join(ready, ask_key, left);
         let mut inbox = self.inbox.lock().unwrap();
-        if inbox.frame.is_none() {
-            inbox.frame = latest;
+        if let (None, Some(mut frame)) = (&inbox.frame, latest) {
+            // It still stands.
+            let now = now_us();
+            frame.captured_us = (now, now);
+            inbox.frame = Some(frame);
         }
-        if !inbox.running && !inbox.stop {
-            inbox.running = true;
+        if inbox.thread.is_none() && !inbox.stop {
             let (stream, shared) = (self.clone(), shared.clone());
             let name = format!("encode {:?}", self.codec).to_lowercase();
-            let spawned = std::thread::Builder::new().name(name).spawn(move || stream.run(&shared));
-            inbox.running = spawned.is_ok();
+            match std::thread::Builder::new().name(name).spawn(move || stream.run(&shared)) {
+                Ok(thread) => inbox.thread = Some(thread),
+                Err(error) => self.failed(Error::io("cannot start a thread", error)),
+            }
         }
         self.wake.notify_all();
         viewer
@@ -127,13 +140,6 @@ impl Stream {
         self.wake.notify_all();
     }
 
-    /// The source says that its picture is still that of the last frame.
-    pub(super) fn unchanged(&self) {
-        if self.viewers() > 0 {
-            self.counters.unchanged.fetch_add(1, Relaxed);
-        }
-    }
-
     fn ask_idr(&self) {
         self.inbox.lock().unwrap().ask_idr = true;
         self.wake.notify_all();
@@ -150,6 +156,24 @@ impl Stream {
         self.inbox.lock().unwrap().stop = true;
         self.wake.notify_all();
         self.broadcast.close();
+    }
+
+    /// Waits for the end of a stopped encoder's thread.
+    pub(super) fn join_thread(&self) {
+        let thread = self.inbox.lock().unwrap().thread.take();
+        if let Some(thread) = thread {
+            // A panic there has been reported by its thread.
+            let _ = thread.join();
+        }
+    }
+
+    /// Notes an error, and logs it if it is not the last one again.
+    fn failed(&self, error: Error) {
+        let mut report = self.report.lock().unwrap();
+        if report.error.as_ref().is_none_or(|last| last.to_string() != error.to_string()) {
+            tracing::error!("{error}");
+        }
+        report.error = Some(error);
     }
 
     pub fn snapshot(&self) -> Snapshot {
@@ -175,19 +199,22 @@ impl Stream {
         let mut work = Work::default();
         loop {
             if self.viewers() == 0 {
-                if !self.idle(&mut work) {
+                if !self.idle(&mut work, shared) {
                     return;
                 }
                 continue;
             }
-            let Some(idr) = self.next_frame(&mut work) else { continue };
-            if idr.is_stop() {
-                return;
-            }
-            if let Err(error) = self.encode(&mut work, shared, idr == Turn::Idr) {
-                tracing::error!("{error}");
+            let idr = match self.next_frame(&mut work) {
+                Turn::Stop => return,
+                Turn::Again => continue,
+                Turn::Encode { idr } => idr,
+            };
+            // A panic is an error of this one frame.
+            let done = catch_unwind(AssertUnwindSafe(|| self.encode(&mut work, shared, idr)))
+                .unwrap_or_else(|_| Err(Error::bug("the encoder failed by a fault of gsk")));
+            if let Err(error) = done {
                 work.encoder = None;
-                self.report.lock().unwrap().error = Some(error);
+                self.failed(error);
                 shared.changed();
                 let inbox = self.inbox.lock().unwrap();
                 drop(self.wake.wait_timeout_while(inbox, RETRY, |inbox| !inbox.stop));
@@ -196,29 +223,34 @@ impl Stream {
     }
 
     /// Waits for a viewer. The encoder goes after a while; `false`: stop.
-    fn idle(&self, work: &mut Work) -> bool {
+    fn idle(&self, work: &mut Work, shared: &Shared) -> bool {
         let nobody = |inbox: &mut Inbox| !inbox.stop && self.viewers() == 0;
-        let inbox = self.inbox.lock().unwrap();
-        let mut inbox = match &work.encoder {
-            Some(_) => self.wake.wait_timeout_while(inbox, LINGER, nobody).unwrap().0,
-            None => self.wake.wait_while(inbox, nobody).unwrap(),
-        };
-        if self.viewers() == 0 {
-            work.encoder = None;
-            inbox.frame = None;
-            self.report.lock().unwrap().info = None;
-        }
-        // What was last encoded is old by now.
+        let mut inbox = self.inbox.lock().unwrap();
+        // Both are old when the next viewer comes; a viewer that has come by now brought its own.
         work.last = None;
-        !inbox.stop
+        if self.viewers() == 0 {
+            inbox.frame = None;
+        }
+        if work.encoder.is_some() {
+            let (inbox, waited) = self.wake.wait_timeout_while(inbox, LINGER, nobody).unwrap();
+            let stop = inbox.stop;
+            drop(inbox);
+            if waited.timed_out() {
+                work.encoder = None;
+                self.report.lock().unwrap().info = None;
+                shared.changed();
+            }
+            return !stop;
+        }
+        !self.wake.wait_while(inbox, nobody).unwrap().stop
     }
 
     /// Waits until there is something to encode, and puts it into `work.last`.
-    fn next_frame(&self, work: &mut Work) -> Option<Turn> {
+    fn next_frame(&self, work: &mut Work) -> Turn {
         let fresh = {
             let mut inbox = self.inbox.lock().unwrap();
             if inbox.stop {
-                return Some(Turn::Stop);
+                return Turn::Stop;
             }
             if std::mem::take(&mut inbox.ask_idr) {
                 work.cadence.ask_idr();
@@ -234,12 +266,18 @@ impl Stream {
         let now = now_us();
         match work.cadence.next(now, changed, fresh.is_some() || work.last.is_some()) {
             Step::Encode { idr } => {
-                match fresh {
-                    Some(frame) => work.last = Some(frame),
-                    // The picture still stands: it is encoded as of now.
-                    None => work.last.as_mut().expect("a picture").captured_us = (now, now),
+                let stands = fresh.is_none();
+                work.last = fresh.or(work.last.take());
+                let captured = &mut work.last.as_mut().expect("a picture").captured_us;
+                if stands {
+                    // It is encoded as of now.
+                    *captured = (now, now);
                 }
-                Some(if idr { Turn::Idr } else { Turn::Delta })
+                // A frame may have begun to arrive before the last one was encoded again.
+                captured.0 = captured.0.max(work.captured_us + 1);
+                captured.1 = captured.1.max(captured.0);
+                work.captured_us = captured.0;
+                Turn::Encode { idr }
             }
             Step::Wait(until) => {
                 let nothing = |inbox: &mut Inbox| {
@@ -253,7 +291,7 @@ impl Stream {
                     }
                     None => drop(self.wake.wait_while(inbox, nothing)),
                 }
-                None
+                Turn::Again
             }
         }
     }
@@ -268,10 +306,7 @@ impl Stream {
             let (encoder, info) =
                 encode::open(self.codec, shared.choice, &config, Box::new(move |unit| stream.publish(&with, unit)))?;
             work.encoder = Some(encoder);
-            let mut report = self.report.lock().unwrap();
-            report.info = Some(info);
-            report.error = None;
-            drop(report);
+            self.report.lock().unwrap().info = Some(info);
             shared.changed();
         } else if std::mem::take(&mut work.retarget) {
             work.encoder.as_mut().expect("open").reconfigure(&config)?;
@@ -288,8 +323,7 @@ impl Stream {
         let unit = match unit {
             Ok(unit) => unit,
             Err(error) => {
-                tracing::error!("{error}");
-                self.report.lock().unwrap().error = Some(error);
+                self.failed(error);
                 return shared.changed();
             }
         };
@@ -298,13 +332,14 @@ impl Stream {
         let sequence = self.counters.encoded.fetch_add(1, Relaxed) as u32;
         let published = now_us();
         let packet = Packet::new(self.codec, sequence, unit, published);
-        {
+        let recovered = {
             let mut report = self.report.lock().unwrap();
             report.rate.record(published, packet.message.len());
             if packet.key {
                 report.last_key_us = Some(published);
             }
-        }
+            report.error.take().is_some()
+        };
         self.broadcast.publish(packet);
         let handed = now_us();
         let timing = &shared.timing;
@@ -312,6 +347,9 @@ impl Stream {
         timing.record(Stage::Convert, handed, converted - started);
         timing.record(Stage::Encode, handed, encoded - converted);
         timing.record(Stage::Publish, handed, (handed - captured.1).saturating_sub(encoded - started));
+        if recovered {
+            shared.changed();
+        }
     }
 }
 
@@ -324,23 +362,23 @@ struct Work {
     cadence: Cadence,
     /// The picture that was encoded last, or is about to be.
     last: Option<Frame>,
+    /// Its capture time: that of units grows strictly.
+    captured_us: u64,
     retarget: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Turn {
-    Idr,
-    Delta,
+    /// `work.last`.
+    Encode {
+        idr: bool,
+    },
+    /// Something happened: look again.
+    Again,
     Stop,
-}
-
-impl Turn {
-    fn is_stop(self) -> bool {
-        self == Turn::Stop
-    }
 }
 
 /// Whether two frames show the same. Moving pictures differ early, so that the comparison is short where it matters.
 fn same_picture(a: &Frame, b: &Frame) -> bool {
-    (a.size, a.format, a.range) == (b.size, b.format, b.range) && a.pixels[..] == b.pixels[..]
+    (a.size, a.format, a.range) == (b.size, b.format, b.range)
+        && (Arc::ptr_eq(&a.pixels, &b.pixels) || a.pixels[..] == b.pixels[..])
 }

@@ -194,7 +194,7 @@ mod tests {
 
     fn judge(gate: &Gate, method: Method, path: &str, headers: &[(HeaderName, &str)]) -> Result<(), Refusal> {
         let mut map = HeaderMap::new();
-        headers.iter().for_each(|(name, value)| drop(map.append(name, value.parse().unwrap())));
+        headers.iter().for_each(|(name, value)| _ = map.append(name, value.parse().unwrap()));
         gate.judge(&method, &path.parse().unwrap(), &map)
     }
 

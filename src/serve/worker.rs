@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use super::Settings;
 use crate::clock::{now_us, rfc3339_now};
 use crate::error::{Error, Kind, Result};
-use crate::pipeline::broadcast::Viewer;
+use crate::pipeline::broadcast::Waiting;
 use crate::pipeline::encode::{self, Choice, Codec};
 use crate::pipeline::stream;
 use crate::pipeline::timing::Stage;
@@ -49,7 +49,7 @@ pub struct Worker {
 
 /// A viewer and the place that it takes up.
 pub struct Seat {
-    pub viewer: Viewer,
+    pub viewer: Waiting,
     _taken: Taken,
 }
 

@@ -40,8 +40,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let config = encode::Config { size: header.size, fps: header.fps, bitrate: bitrate.parse()?, quality: 80 };
     let done = Arc::new(Mutex::new((File::create(to)?, Vec::new(), 0usize)));
     let sink = done.clone();
-    let mut encoder = encode::open(
-        backend,
+    let choice = <encode::Choice as clap::ValueEnum>::from_str(backend, true)?;
+    let (mut encoder, _) = encode::open(
+        choice.codec(),
+        choice,
         &config,
         Box::new(move |unit| {
             let unit = unit.expect("an access unit");

@@ -25,6 +25,11 @@ impl File {
     pub fn open(path: &Path, options: &Options) -> Result<File> {
         let name = path.display().to_string();
         let failed = |error| Error::io(format!("cannot read '{name}'"), error);
+        // Opening a named pipe would wait for its writer, deaf to a stop.
+        if !fs::metadata(path).map_err(failed)?.is_file() {
+            return Err(Error::usage(format!("'{name}' is not a regular file"))
+                .hint(format!("hand it on: gsk serve --source - < '{name}'")));
+        }
         let mut file = BufReader::with_capacity(1 << 16, fs::File::open(path).map_err(failed)?);
         let line = line(&mut file).map_err(failed)?;
         let header = y4m::Header::parse(line.trim_ascii_end()).map_err(|error| {
@@ -49,7 +54,7 @@ impl File {
             return Ok(false);
         }
         let wrong = || Error::failed(format!("'{}' does not hold what its header says", self.name));
-        if !line.starts_with(b"FRAME") {
+        if !y4m::begins_frame(&line) {
             return Err(wrong().cause(format!("FRAME is missing before frame {}", self.sequence + 1)));
         }
         self.file.read_exact(pixels).map_err(|error| match error.kind() {
@@ -79,8 +84,11 @@ impl Source for File {
         let began_us = now_us();
         let mut pixels = context.pool.take(PixelFormat::I420.bytes(self.header.size));
         if !self.read(&mut pixels)? {
-            if !self.repeat || self.sequence == 0 {
-                return Ok(Next::End(End::good(format!("'{}' ended", self.name))));
+            if self.sequence == 0 {
+                return Err(Error::failed(format!("'{}' holds no frame", self.name)));
+            }
+            if !self.repeat {
+                return Ok(Next::End(End::new(format!("'{}' ended", self.name), 0)));
             }
             let failed = |error| Error::io(format!("cannot read '{}' again", self.name), error);
             self.file.seek(SeekFrom::Start(self.start)).map_err(failed)?;

@@ -124,7 +124,6 @@ pub enum Next {
     Unchanged,
     /// Nothing came for longer than the source's rate allows; it may still go on.
     Stalled(String),
-    /// The end. `failed` is the reason where it is not a good one.
     End(End),
 }
 
@@ -138,12 +137,19 @@ pub struct End {
 }
 
 impl End {
-    pub fn good(reason: impl Into<String>) -> End {
-        End { reason: reason.into(), code: 0, hint: None }
+    pub fn new(reason: impl Into<String>, code: u8) -> End {
+        End { reason: reason.into(), code, hint: None }
     }
 
-    pub fn failed(reason: impl Into<String>, code: u8) -> End {
-        End { reason: reason.into(), code, hint: None }
+    /// That of a source that was told to stop.
+    pub(super) fn stopped() -> End {
+        End::new("stopped", 0)
+    }
+}
+
+impl From<Error> for End {
+    fn from(error: Error) -> End {
+        End { reason: error.to_string(), code: error.kind.code() as u8, hint: error.hint }
     }
 }
 
@@ -191,6 +197,7 @@ pub trait Source {
 
 /// Opens a source on the thread that will use it. Returns at once: first bytes are waited for by [`Source::next`].
 pub fn open(options: &Options, context: &Context) -> Result<Box<dyn Source>> {
+    options.size.map(Size::check).transpose()?;
     Ok(match &options.spec {
         Spec::Scene => Box::new(scene_source::SceneSource::open(options)),
         Spec::Stdin => Box::new(pipe::Stdin::open(options, context)?),

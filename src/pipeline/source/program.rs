@@ -3,10 +3,11 @@
 
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Read as _, Write};
-use std::os::fd::OwnedFd;
 use std::process::{ChildStderr, ChildStdin};
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use super::pipe::{Frames, Read, Ready, wait};
 use super::{Context, End, Info, Next, Options, Source};
@@ -18,55 +19,61 @@ use crate::pipeline::inputs::Inputs;
 pub struct Program {
     name: String,
     child: Guarded,
+    frames: Frames,
     output: Output,
     inputs: Arc<Inputs>,
-    writer: Option<JoinHandle<()>>,
+    stderr: Helper,
+    stdin: Helper,
 }
 
 enum Output {
-    Frames(Frames),
+    Frames,
     /// It gave something else: read on and forgotten, so that the program runs to its end.
-    Discarded(OwnedFd, String),
+    Discarded(Error),
     /// Closed, with what that says of the last frame.
     Closed(Option<String>),
 }
 
 impl Program {
+    /// A program that ends closes its output a little earlier, which is not worth a word.
+    const ENDING_US: u64 = 200_000;
+
     pub fn start(argv: &[OsString], options: &Options, context: &Context) -> Result<Program> {
         let name = options.spec.name();
         let (child, stdin, stdout, stderr) = Guarded::spawn(argv)?;
+        let of = name.clone();
+        let stderr = Helper::start("stderr", move || log_lines(&of, stderr))?;
         let inputs = context.inputs.clone();
         inputs.reopen();
         let events = inputs.clone();
-        let writer = thread("inputs", move || write_inputs(&events, stdin))?;
-        let of = name.clone();
-        thread("stderr", move || log_lines(&of, stderr))?;
+        let stdin = Helper::start("inputs", move || write_inputs(&events, stdin))?;
         let frames = Frames::new(stdout.into(), options, &context.stop);
-        Ok(Program { name, child, output: Output::Frames(frames), inputs, writer: Some(writer) })
+        Ok(Program { name, child, frames, output: Output::Frames, inputs, stderr, stdin })
     }
 
     /// Waits for the program's end.
-    fn finish(&mut self, context: &Context, reason: Option<&str>) -> Result<Next> {
-        if let Ready::Stopped = wait(&self.child.pidfd()?, &context.stop, None)? {
-            self.child.end();
+    fn finish(&mut self, context: &Context) -> Result<Next> {
+        if let Ready::Stopped = wait(&self.child, &context.stop, None)? {
+            return Ok(Next::End(End::stopped()));
         }
-        let ended = self.child.wait()?;
-        let mut words = format!("'{}' {}", self.name, ended.words);
-        let mut code = ended.code;
-        if let Some(reason) = reason {
-            words = format!("{words}; {reason}");
-            code = code.max(1);
-        }
-        Ok(Next::End(End::failed(words, code)))
+        let ended = self.child.wait();
+        // Its last words come before the news of its end.
+        self.stderr.finish();
+        let words = format!("'{}' {}", self.name, ended.words);
+        Ok(Next::End(match &self.output {
+            Output::Discarded(error) => {
+                let code = if ended.code == 0 { error.kind.code() as u8 } else { ended.code };
+                End { reason: format!("{words}; {error}"), code, hint: error.hint.clone() }
+            }
+            Output::Closed(Some(cut)) => End::new(format!("{words}; {cut}"), ended.code.max(1)),
+            Output::Closed(None) | Output::Frames => End::new(words, ended.code),
+        }))
     }
 }
 
 impl Source for Program {
     fn info(&self) -> Option<&Info> {
-        match &self.output {
-            Output::Frames(frames) => frames.info(),
-            _ => None,
-        }
+        self.frames.info()
     }
 
     fn paced(&self) -> bool {
@@ -74,31 +81,30 @@ impl Source for Program {
     }
 
     fn next(&mut self, context: &Context) -> Result<Next> {
-        match &mut self.output {
-            Output::Frames(frames) => match frames.next(context) {
+        match &self.output {
+            Output::Frames => match self.frames.next(context) {
                 Ok(Read::Frame(frame)) => Ok(Next::Frame(frame)),
                 Ok(Read::Stalled(reason)) => Ok(Next::Stalled(format!("'{}': {reason}", self.name))),
-                Ok(Read::Stopped) => self.finish(context, None),
+                Ok(Read::Stopped) => Ok(Next::End(End::stopped())),
                 Ok(Read::End(cut)) => {
+                    let also = cut.as_ref().map_or_else(String::new, |cut| format!("; {cut}"));
                     self.output = Output::Closed(cut);
-                    Ok(Next::Stalled(format!("'{}' closed its output", self.name)))
+                    match wait(&self.child, &context.stop, Some(Program::ENDING_US))? {
+                        Ready::TimedOut => Ok(Next::Stalled(format!("'{}' closed its output{also}", self.name))),
+                        _ => self.finish(context),
+                    }
                 }
                 Err(error) => {
-                    let fd = frames.try_clone_fd()?;
                     let reason = format!("'{}': {error}", self.name);
-                    self.output = Output::Discarded(fd, error.to_string());
+                    self.output = Output::Discarded(error);
                     Ok(Next::Stalled(reason))
                 }
             },
-            Output::Discarded(fd, reason) => {
-                Frames::discard(fd, &context.stop)?;
-                let reason = reason.clone();
-                self.finish(context, Some(&reason))
-            }
-            Output::Closed(cut) => {
-                let cut = cut.take();
-                self.finish(context, cut.as_deref())
-            }
+            Output::Discarded(_) => match self.frames.discard()? {
+                Read::Stopped => Ok(Next::End(End::stopped())),
+                _ => self.finish(context),
+            },
+            Output::Closed(_) => self.finish(context),
         }
     }
 }
@@ -107,16 +113,41 @@ impl Drop for Program {
     fn drop(&mut self) {
         self.child.end();
         self.inputs.close();
-        if let Some(writer) = self.writer.take() {
-            // It has nobody left to write to.
-            let _ = writer.join();
-        }
+        self.stdin.finish();
+        self.stderr.finish();
     }
 }
 
-fn thread(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
-    let started = std::thread::Builder::new().name(name.into()).spawn(run);
-    started.map_err(|error| Error::io("cannot start a thread", error))
+/// A thread that ends by itself once the program is gone.
+struct Helper {
+    thread: Option<JoinHandle<()>>,
+    /// Disconnected once the thread is over.
+    over: Receiver<()>,
+}
+
+impl Helper {
+    /// How long its end is waited for: beyond it, some process hangs in the kernel with our pipe in its hands.
+    const PATIENCE: Duration = Duration::from_millis(200);
+
+    fn start(name: &str, run: impl FnOnce() + Send + 'static) -> Result<Helper> {
+        let (running, over) = channel();
+        let whole = move || {
+            run();
+            drop(running);
+        };
+        let started = std::thread::Builder::new().name(name.into()).spawn(whole);
+        let thread = started.map_err(|error| Error::io("cannot start a thread", error))?;
+        Ok(Helper { thread: Some(thread), over })
+    }
+
+    fn finish(&mut self) {
+        if self.over.recv_timeout(Helper::PATIENCE) == Err(RecvTimeoutError::Disconnected)
+            && let Some(thread) = self.thread.take()
+        {
+            // A panic there has been reported by its thread.
+            let _ = thread.join();
+        }
+    }
 }
 
 /// One JSON object a line. A program that closes its standard input, or ends, wants no more.

@@ -48,6 +48,11 @@ impl Header {
     }
 }
 
+/// Whether a line, its newline included, begins a frame: "FRAME", and parameters that may be passed over.
+pub fn begins_frame(line: &[u8]) -> bool {
+    line.strip_prefix(b"FRAME").is_some_and(|rest| matches!(rest, [b'\n'] | [b' ', .., b'\n']))
+}
+
 /// `30000:1001` and such; 0:0 is "unknown", read as 30.
 fn rate(value: &str) -> Option<f64> {
     let (n, d) = value.split_once(':')?;
@@ -69,6 +74,16 @@ mod tests {
         assert_eq!((header.size, header.range), (Size::new(1280, 720), Range::Limited));
         assert!((header.fps - 29.97).abs() < 0.001);
         assert_eq!(Header::parse(b"YUV4MPEG2 W64 H64 F25:1 XCOLORRANGE=FULL").unwrap().range, Range::Full);
+    }
+
+    #[test]
+    fn frame_lines_are_told_from_others() {
+        for line in [&b"FRAME\n"[..], b"FRAME \n", b"FRAME Ip XA=1\n"] {
+            assert!(begins_frame(line));
+        }
+        for line in [&b"FRAME"[..], b"FRAMES\n", b"FRAM\n", b"FRAME x", b"\n", b""] {
+            assert!(!begins_frame(line));
+        }
     }
 
     #[test]
