@@ -65,6 +65,9 @@ fn video_can_be_declined_or_be_jpeg() {
         assert!(!matches!(quiet.next(), Got::Unit(_)));
     }
     drop(quiet);
+    let mut live = Viewer::join(gsk.addr, "/ws");
+    until(SOON, "a measured rate", || live.said("stats")["fps"].is_number().then_some(()));
+    drop(live);
     gsk.await_status(SOON, "nothing measured", |status| status["frames_fps"].is_null().then_some(()));
     let mut late = Viewer::join(gsk.addr, "/ws?video=none");
     assert_eq!(late.said("stats")["fps"], serde_json::Value::Null, "figures of long ago are not told");
