@@ -131,8 +131,8 @@ impl Gate {
 
     fn admits(&self, headers: &HeaderMap) -> bool {
         let Some(token) = &self.token else { return true };
-        let bearer = one(headers, &header::AUTHORIZATION).and_then(|value| value.strip_prefix("Bearer "));
-        if bearer.is_some_and(|given| token.is(given)) {
+        let credentials = one(headers, &header::AUTHORIZATION).and_then(|value| value.split_once(' '));
+        if credentials.is_some_and(|(scheme, given)| scheme.eq_ignore_ascii_case("bearer") && token.is(given)) {
             return true;
         }
         let cookies = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());

@@ -16,8 +16,9 @@ use serde::Deserialize;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 
+use super::connection::Connection;
 use super::gate::{Gate, Refusal};
-use super::worker::Worker;
+use super::worker::{Worker, last_word};
 use super::{metrics, page, streams, ws};
 use crate::output::text::sanitise;
 use crate::wire::message::{PROTOCOL, Server};
@@ -46,34 +47,54 @@ impl axum::extract::FromRef<App> for Arc<Worker> {
     }
 }
 
-/// Serves connections until the listener fails for good.
+/// Serves connections until the worker stops; returns when all of them are closed.
 pub async fn serve(listener: TcpListener, worker: Arc<Worker>, gate: Gate) {
     let most = worker.settings.max_viewers as usize + SPARE_CONNECTIONS;
-    let (room, service) = (Arc::new(Semaphore::new(most)), TowerToHyperService::new(routes(worker, gate)));
+    let (room, mut stopping) = (Arc::new(Semaphore::new(most)), worker.stopping());
+    let service = TowerToHyperService::new(routes(worker, gate));
     loop {
-        let Ok(permit) = room.clone().acquire_owned().await else { return };
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
+        // Those beyond wait in the kernel until one closes.
+        let accepted = async { (room.clone().acquire_owned().await, listener.accept().await) };
+        let (place, accepted) = tokio::select! {
+            (Ok(place), accepted) = accepted => (place, accepted),
+            _ = last_word(&mut stopping) => break,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                if let Err(error) = prepare(&stream) {
+                    tracing::debug!("a connection cannot be set up: {error}");
+                }
+                tokio::spawn(converse(Connection::new(stream, place), service.clone(), stopping.clone()));
+            }
             Err(error) => {
                 // Out of descriptors, most likely: those that close make room.
                 tracing::warn!("cannot accept a connection: {error}");
                 tokio::time::sleep(Duration::from_millis(100)).await;
-                continue;
             }
-        };
-        if let Err(error) = prepare(&stream) {
-            tracing::debug!("a connection cannot be set up: {error}");
         }
-        let service = service.clone();
-        tokio::spawn(async move {
-            let mut http = hyper::server::conn::http1::Builder::new();
-            http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME).max_buf_size(HEAD_BYTES);
-            let connection = http.serve_connection(TokioIo::new(stream), service).with_upgrades();
-            if let Err(error) = connection.await {
-                tracing::debug!("connection: {error}");
-            }
-            drop(permit);
-        });
+    }
+    drop(listener);
+    let _ = room.acquire_many(most as u32).await;
+}
+
+/// Answers one connection's requests. At the worker's end, the one under way is the last.
+async fn converse(
+    connection: Connection,
+    service: TowerToHyperService<Router>,
+    mut stopping: watch::Receiver<Option<String>>,
+) {
+    let mut http = hyper::server::conn::http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME).max_buf_size(HEAD_BYTES);
+    let mut talk = std::pin::pin!(http.serve_connection(TokioIo::new(connection), service).with_upgrades());
+    let done = tokio::select! {
+        done = talk.as_mut() => done,
+        _ = last_word(&mut stopping) => {
+            talk.as_mut().graceful_shutdown();
+            talk.await
+        }
+    };
+    if let Err(error) = done {
+        tracing::debug!("connection: {error}");
     }
 }
 
@@ -149,7 +170,8 @@ async fn ready(State(worker): State<Arc<Worker>>) -> Response {
 }
 
 async fn metrics(State(worker): State<Arc<Worker>>) -> Response {
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], metrics::render(&worker.status())).into_response()
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], metrics::render(&worker.status()))
+        .into_response()
 }
 
 #[derive(Deserialize)]
@@ -174,12 +196,14 @@ fn publish_stats(worker: Arc<Worker>) -> watch::Receiver<Utf8Bytes> {
     tokio::spawn(async move {
         let (backend, mut sessions) = (worker.backend(), worker.sessions.subscribe());
         while sessions.wait_for(|&open| open > 0).await.is_ok() {
-            let stream = worker.main_stream();
+            let [main, other] = worker.streams();
+            let viewers = main.viewers + other.viewers;
+            let stream = if main.viewers == 0 && other.viewers > 0 { other } else { main };
             let measured = |value: f64| (value > 0.0).then_some(value);
             let stats = Server::Stats {
                 fps: measured(stream.fps),
                 bitrate_bps: measured(stream.bitrate_bps),
-                viewers: worker.status().active_clients,
+                viewers,
                 backend: &backend,
                 dropped: stream.skipped,
                 latency_ms: &worker.latency(),

@@ -67,7 +67,8 @@ pub fn render(status: &Status) -> String {
     let drops = drops.map(|(cause, n)| (labels(&[("cause", cause)]), n as f64));
     text.metric("gsk_frames_dropped_total", "counter", "Frames that somebody did not get.", drops);
     text.metric("gsk_frames_per_second", "gauge", "Access units a second, over 2 s.", plain(status.frames_fps));
-    text.metric("gsk_bits_per_second", "gauge", "Encoded bits a second, over 2 s.", plain(status.bitrate_bps));
+    let bytes = status.bitrate_bps.map(|bps| bps / 8.0);
+    text.metric("gsk_bytes_per_second", "gauge", "Encoded bytes a second, over 2 s.", plain(bytes));
     text.metric(
         "gsk_last_keyframe_age_seconds",
         "gauge",
@@ -78,7 +79,7 @@ pub fn render(status: &Status) -> String {
         [("0.5", p.p50), ("0.95", p.p95), ("0.99", p.p99), ("1", p.max)]
             .map(|(q, ms)| (labels(&[("stage", stage), ("quantile", q)]), ms / 1e3))
     });
-    text.metric("gsk_latency_seconds", "gauge", "Latency of a stage over the last 10 to 20 s.", latency);
+    text.metric("gsk_latency_seconds", "summary", "Latency of a stage over the last 10 to 20 s.", latency);
     text.0
 }
 

@@ -1,5 +1,6 @@
 //! One worker over the network: a pipeline behind HTTP.
 
+mod connection;
 mod gate;
 mod http;
 mod metrics;
@@ -21,7 +22,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{self, SignalKind};
 
 use self::gate::Gate;
-use self::worker::Worker;
+use self::worker::{Plan, Worker};
 use crate::config::Secret;
 use crate::error::{Error, Kind, Result};
 use crate::exit;
@@ -84,7 +85,7 @@ pub struct Settings {
     pub jpeg_quality: u8,
 }
 
-/// How long viewers are given to read what waits for them, and to hear why it ends.
+/// How long viewers are given to read what waits for them and to hear why it ends, and a program to end.
 const LAST_WORDS: Duration = Duration::from_millis(800);
 
 /// Serves until the source ends or a signal comes.
@@ -118,6 +119,9 @@ async fn serve(settings: Settings, printer: &Printer) -> Result<Ended> {
     let listener = bind(settings.listen).await?;
     let address = listener.local_addr().map_err(|error| Error::io("cannot listen", error))?;
     let gate = gate(&settings, address)?;
+    let plan = Plan::new(settings.encoder)?;
+    // Before anything is started: where nobody reads the link, nothing is.
+    announce(&settings, &plan.main, gate.link(address), printer)?;
     let pipeline = Pipeline::start(pipeline::Config {
         source: source::Options {
             spec: settings.source.clone(),
@@ -131,38 +135,41 @@ async fn serve(settings: Settings, printer: &Printer) -> Result<Ended> {
         bitrate: settings.bitrate,
         quality: settings.jpeg_quality,
     })?;
-    let worker = Arc::new(Worker::new(settings, pipeline));
-    announce(&worker, address, &gate, printer)?;
+    let worker = Arc::new(Worker::new(settings, plan, pipeline));
     tokio::spawn(worker.clone().follow());
-    tokio::spawn(http::serve(listener, worker.clone(), gate));
-    let told = tell_source(&worker, printer);
+    let server = tokio::spawn(http::serve(listener, worker.clone(), gate));
     let mut health = worker.pipeline.health();
-    let over = health.wait_for(|health| matches!(health, Health::Ended(_)));
+    let over = async {
+        tell_source(&worker, printer).await;
+        match health.wait_for(|health| matches!(health, Health::Ended(_))).await.as_deref() {
+            Ok(Health::Ended(end)) => Ok(end.clone()),
+            _ => Err(Error::bug("the source's thread is gone")),
+        }
+    };
     let ended = tokio::select! {
         signal = signals.next() => Ended::Signal(signal),
-        over = async { tokio::join!(told, over).1 } => match over.as_deref() {
-            Ok(Health::Ended(end)) => Ended::Source(end.clone()),
-            _ => return Err(Error::bug("the source's thread is gone")),
-        },
+        end = over => Ended::Source(end?),
     };
     let last_word = match &ended {
         Ended::Source(end) => end.reason.clone(),
         Ended::Signal(_) => "the worker was stopped".into(),
     };
+    let farewell = tokio::time::timeout(LAST_WORDS, farewell(&worker, &last_word, server));
     tokio::select! {
-        () = farewell(&worker, last_word) => {}
+        _ = farewell => {}
         // A second signal skips the rest.
         _ = signals.next() => {}
     }
     Ok(ended)
 }
 
-/// Tells everybody why it ends, and waits until they have heard it, for a bounded time.
-async fn farewell(worker: &Worker, reason: String) {
+/// Tells everybody why it ends, and waits until they have heard it and the source, its program included, is gone.
+async fn farewell(worker: &Worker, reason: &str, server: tokio::task::JoinHandle<()>) {
     worker.pipeline.stop();
-    worker.stop(&reason);
-    let mut sessions = worker.sessions.subscribe();
-    let _ = tokio::time::timeout(LAST_WORDS, sessions.wait_for(|&open| open == 0)).await;
+    worker.stop(reason);
+    let mut health = worker.pipeline.health();
+    // Neither can fail in a way that leaves anything to wait for.
+    let _ = tokio::join!(health.wait_for(|health| matches!(health, Health::Ended(_))), server);
 }
 
 async fn bind(address: SocketAddr) -> Result<TcpListener> {
@@ -214,13 +221,10 @@ impl Show for Started {
 }
 
 /// Prints the link to open first, then what was chosen and why.
-fn announce(worker: &Worker, address: SocketAddr, gate: &Gate, printer: &Printer) -> Result<()> {
-    let settings = &worker.settings;
-    let encoder = encode::preview(settings.encoder.codec(), settings.encoder)?;
-    let url = gate.link(address);
+fn announce(settings: &Settings, encoder: &encode::Info, url: String, printer: &Printer) -> Result<()> {
     if printer.format() != Format::Table {
         let (instance_id, source) = (settings.instance_id.clone(), settings.source.name());
-        return printer.show(&Started { url, instance_id, source, encoder });
+        return printer.show(&Started { url, instance_id, source, encoder: encoder.clone() });
     }
     printer.line(&url)?;
     let why = match &encoder.fallback {
@@ -234,13 +238,14 @@ fn announce(worker: &Worker, address: SocketAddr, gate: &Gate, printer: &Printer
     Ok(())
 }
 
-/// Says what the source is as soon as that is known.
+/// Says what the source is as soon as that is known; one that ends before has nothing to say.
 async fn tell_source(worker: &Worker, printer: &Printer) {
     let mut changes = worker.pipeline.changes();
     let info = loop {
+        let over = matches!(*worker.pipeline.health().borrow(), Health::Ended(_));
         match worker.pipeline.info() {
             Some(info) => break info,
-            None if changes.changed().await.is_err() => return,
+            None if over || changes.changed().await.is_err() => return,
             None => {}
         }
     };

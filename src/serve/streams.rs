@@ -13,11 +13,13 @@ use serde::Deserialize;
 use tokio::time::timeout;
 
 use super::worker::{Seat, Worker};
+use crate::error::{Error, Kind};
+use crate::pipeline::Health;
 use crate::pipeline::broadcast::Packet;
-use crate::pipeline::encode::{self, Codec};
+use crate::pipeline::encode::Codec;
 use crate::pipeline::mp4::{Fragmenter, Timeline};
 use crate::pipeline::queue::Item;
-use crate::wire::status::{self, Condition};
+use crate::wire::status::Condition;
 
 /// How long a request waits for the first picture before it is told that there is none.
 const FIRST: Duration = Duration::from_secs(10);
@@ -64,7 +66,7 @@ pub async fn still(State(worker): State<Arc<Worker>>, method: Method) -> Respons
     let answer = |body: Body| ([(header::CONTENT_TYPE, "image/jpeg"), NO_STORE], body).into_response();
     match open(&worker, &method, Codec::Jpeg).await {
         Err(refusal) => *refusal,
-        Ok(None) => answer(Body::empty()),
+        Ok(None) => answer(Body::from_stream(stream::empty::<Result<Bytes, std::convert::Infallible>>())),
         Ok(Some((_, packet))) => answer(packet.unit().into()),
     }
 }
@@ -81,7 +83,8 @@ async fn stream_of(
 ) -> Response {
     let body = match open(&worker, &method, codec).await {
         Err(refusal) => return *refusal,
-        Ok(None) => Body::empty(),
+        // Of no known length, as the answer to GET would be.
+        Ok(None) => Body::from_stream(stream::empty::<Result<Bytes, std::convert::Infallible>>()),
         Ok(Some((seat, first))) => {
             let waiting: std::collections::VecDeque<Bytes> = write(&first).into();
             let state = (seat, waiting, write);
@@ -103,19 +106,17 @@ async fn stream_of(
 
 /// A seat and its first unit, or the answer to give in its place. `HEAD` starts nothing and gets none.
 async fn open(worker: &Worker, method: &Method, codec: Codec) -> Result<Option<(Seat, Arc<Packet>)>, Box<Response>> {
-    if let Err(error) = encode::preview(codec, worker.settings.encoder) {
-        let condition = Condition { reason: error.to_string(), ..worker.condition().borrow().clone() };
-        return Err(refusal(StatusCode::CONFLICT, &condition));
-    }
     if let Some(condition) = worker.not_running() {
-        return Err(refusal(StatusCode::CONFLICT, &condition));
+        return Err(refusal(StatusCode::CONFLICT, &condition, &[]));
     }
+    let now = || worker.condition().borrow().clone();
     if method == Method::HEAD {
-        return Ok(None);
+        return match worker.encodes(codec) {
+            Ok(()) => Ok(None),
+            Err(error) => Err(refused(&error, now(), worker)),
+        };
     }
-    let full =
-        || Condition { state: status::State::NoSlot, reason: worker.full(), ..worker.condition().borrow().clone() };
-    let seat = worker.join(codec).ok_or_else(|| refusal(StatusCode::SERVICE_UNAVAILABLE, &full()))?;
+    let seat = worker.join(codec).map_err(|error| refused(&error, now(), worker))?;
     let first = async {
         loop {
             match seat.viewer.next().await {
@@ -125,17 +126,37 @@ async fn open(worker: &Worker, method: &Method, codec: Codec) -> Result<Option<(
             }
         }
     };
-    match timeout(FIRST, first).await {
+    let mut health = worker.pipeline.health();
+    let first = tokio::select! {
+        first = timeout(FIRST, first) => first,
+        _ = health.wait_for(|health| matches!(health, Health::Failed(_))) => Ok(None),
+    };
+    match first {
         Ok(Some(packet)) => Ok(Some((seat, packet))),
-        Ok(None) => Err(refusal(StatusCode::CONFLICT, &worker.condition().borrow())),
-        Err(_) => Err(refusal(StatusCode::SERVICE_UNAVAILABLE, &worker.condition().borrow())),
+        Ok(None) => Err(refusal(StatusCode::CONFLICT, &worker.not_running().unwrap_or_else(now), &[])),
+        Err(_) => {
+            let mut condition = now();
+            if condition.reason.is_empty() {
+                condition.reason = format!("no picture came in {} s", FIRST.as_secs());
+            }
+            Err(refusal(StatusCode::SERVICE_UNAVAILABLE, &condition, &[]))
+        }
+    }
+}
+
+/// Why nobody is let in: no encoder for the codec, or no place.
+fn refused(error: &Error, now: Condition, worker: &Worker) -> Box<Response> {
+    let condition = Condition { reason: error.to_string(), ..now };
+    match error.kind {
+        Kind::Capacity => refusal(StatusCode::SERVICE_UNAVAILABLE, &condition, &worker.holders()),
+        _ => refusal(StatusCode::CONFLICT, &condition, &[]),
     }
 }
 
 /// A refusal in words, with who holds what is missing.
-fn refusal(code: StatusCode, condition: &Condition) -> Box<Response> {
-    let body = serde_json::json!({ "state": condition.state, "reason": condition.reason, "since": condition.since, "holders": [] });
-    let mut response = (code, [NO_STORE], axum::Json(body)).into_response();
-    response.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from_static("2"));
-    Box::new(response)
+fn refusal(code: StatusCode, condition: &Condition, holders: &[String]) -> Box<Response> {
+    let Condition { state, reason, since } = condition;
+    let body = serde_json::json!({ "state": state, "reason": reason, "since": since, "holders": holders });
+    let headers = [NO_STORE, (header::RETRY_AFTER, "2")];
+    Box::new((code, headers, axum::Json(body)).into_response())
 }

@@ -8,20 +8,41 @@ use tokio::sync::watch;
 
 use super::Settings;
 use crate::clock::{now_us, rfc3339_now};
+use crate::error::{Error, Kind, Result};
 use crate::pipeline::broadcast::Waiting;
-use crate::pipeline::encode::{self, Codec};
+use crate::pipeline::encode::{self, Choice, Codec};
 use crate::pipeline::stream;
 use crate::pipeline::timing::Stage;
 use crate::pipeline::{Health, Pipeline};
-use crate::wire::status::{Condition, Drops, Encoder, Fallback, Latency, Schema, State, Status};
+use crate::wire::status::{Condition, Drops, Encoder, Latency, Schema, State, Status};
+
+/// What encodes each codec on this host, and why: settled once, so that "since when" stays as it is.
+pub struct Plan {
+    /// Of the codec that viewers get who ask for none.
+    pub main: encode::Info,
+    /// Of the other, or why there is none.
+    other: Result<encode::Info>,
+}
+
+impl Plan {
+    pub fn new(choice: Choice) -> Result<Plan> {
+        let other = if choice.codec() == Codec::H264 { Codec::Jpeg } else { Codec::H264 };
+        Ok(Plan { main: encode::preview(choice.codec(), choice)?, other: encode::preview(other, choice) })
+    }
+
+    fn of(&self, codec: Codec) -> Result<&encode::Info, &Error> {
+        if self.main.codec == codec { Ok(&self.main) } else { self.other.as_ref() }
+    }
+}
 
 /// What the handlers share.
 pub struct Worker {
     pub settings: Settings,
+    pub plan: Plan,
     pub pipeline: Pipeline,
     condition: watch::Sender<Condition>,
     joined: Arc<AtomicUsize>,
-    /// WebSocket sessions, those without video included: they hear a last word before the end.
+    /// WebSocket sessions, those without video included.
     pub sessions: watch::Sender<usize>,
     stopping: watch::Sender<Option<String>>,
 }
@@ -42,25 +63,27 @@ impl Drop for Taken {
 }
 
 impl Worker {
-    pub fn new(settings: Settings, pipeline: Pipeline) -> Worker {
+    pub fn new(settings: Settings, plan: Plan, pipeline: Pipeline) -> Worker {
         let condition = Condition { state: State::Starting, reason: String::new(), since: rfc3339_now() };
-        let worker = Worker {
+        Worker {
             settings,
+            plan,
             pipeline,
             condition: watch::Sender::new(condition),
             joined: Arc::default(),
             sessions: watch::Sender::new(0),
             stopping: watch::Sender::new(None),
-        };
-        worker.refresh();
-        worker
+        }
     }
 
     /// Follows the pipeline for as long as the worker lives.
     pub async fn follow(self: Arc<Self>) {
         let mut changes = self.pipeline.changes();
-        while changes.changed().await.is_ok() {
+        loop {
             self.refresh();
+            if changes.changed().await.is_err() {
+                return;
+            }
         }
     }
 
@@ -79,14 +102,13 @@ impl Worker {
 
     fn judge(&self) -> (State, String) {
         let health = self.pipeline.health().borrow().clone();
-        let streams = self.streams();
-        let watched = streams.iter().any(|stream| stream.viewers > 0);
+        let streams = self.streams().into_iter().filter(|stream| stream.viewers > 0).collect::<Vec<_>>();
         match health {
             Health::Ended(end) if end.code == 0 => (State::Idle, end.reason),
             Health::Ended(end) => (State::Error, end.reason),
             Health::Failed(reason) => (State::Error, reason),
             Health::Starting(reason) => (State::Starting, reason),
-            Health::Running if !watched => (State::Idle, "nobody watches".into()),
+            Health::Running if streams.is_empty() => (State::Idle, "nobody watches".into()),
             Health::Running => match streams.iter().find_map(|stream| stream.error.as_ref()) {
                 Some(error) => (State::Error, error.to_string()),
                 None => (State::Streaming, String::new()),
@@ -111,17 +133,31 @@ impl Worker {
         self.stopping.subscribe()
     }
 
-    /// Takes a viewer in, unless it is full.
-    pub fn join(&self, codec: Codec) -> Option<Seat> {
+    /// Whether a codec has an encoder here.
+    pub fn encodes(&self, codec: Codec) -> Result<()> {
+        self.plan.of(codec).map(drop).map_err(Error::clone)
+    }
+
+    /// Takes a viewer in, unless there is no encoder for it or all places are taken.
+    pub fn join(&self, codec: Codec) -> Result<Seat> {
+        self.encodes(codec)?;
         let most = self.settings.max_viewers as usize;
         let before = self.joined.fetch_add(1, Relaxed);
         let taken = Taken(self.joined.clone());
-        (before < most).then(|| Seat { viewer: self.pipeline.join(codec), _taken: taken })
+        if before >= most {
+            return Err(Error::new(Kind::Capacity, format!("all {most} viewers' places are taken (--max-viewers)")));
+        }
+        Ok(Seat { viewer: self.pipeline.join(codec), _taken: taken })
     }
 
-    /// Why nobody more is taken in.
-    pub fn full(&self) -> String {
-        format!("all {} viewers' places are taken (--max-viewers)", self.settings.max_viewers)
+    /// Who has the viewers' places, in words.
+    pub fn holders(&self) -> Vec<String> {
+        let held = self.streams().into_iter().filter(|stream| stream.viewers > 0);
+        held.map(|stream| {
+            let plural = if stream.viewers == 1 { "" } else { "s" };
+            format!("{} viewer{plural} of {}", stream.viewers, stream.codec.name())
+        })
+        .collect()
     }
 
     /// Why there is nothing to watch, if so: what a request for a stream is refused with.
@@ -131,10 +167,25 @@ impl Worker {
     }
 
     /// H.264 and JPEG, the worker's main codec first.
-    fn streams(&self) -> [stream::Snapshot; 2] {
-        let first = self.settings.encoder.codec();
-        let second = if first == Codec::H264 { Codec::Jpeg } else { Codec::H264 };
-        [first, second].map(|codec| self.pipeline.stream(codec).snapshot())
+    pub fn streams(&self) -> [stream::Snapshot; 2] {
+        let streams = [Codec::H264, Codec::Jpeg].map(|codec| self.pipeline.stream(codec).snapshot());
+        let [h264, jpeg] = streams;
+        if self.plan.main.codec == Codec::H264 { [h264, jpeg] } else { [jpeg, h264] }
+    }
+
+    /// What encodes a stream now, or would; `None` where nothing can.
+    pub fn encoder(&self, stream: &stream::Snapshot) -> Option<encode::Info> {
+        let told = |info: &encode::Info| {
+            let fallback = info.fallback.clone().map(|f| (f.from, f.cause, f.detail));
+            (info.backend, info.hardware, fallback)
+        };
+        let planned = self.plan.of(stream.codec).ok();
+        match (&stream.info, planned) {
+            // As planned: then "since" is the plan's.
+            (Some(open), Some(plan)) if told(open) == told(plan) => Some(plan.clone()),
+            (Some(open), _) => Some(open.clone()),
+            (None, plan) => plan.cloned(),
+        }
     }
 
     pub fn latency(&self) -> Latency {
@@ -144,22 +195,15 @@ impl Worker {
         Stage::ALL.into_iter().filter_map(of).collect::<BTreeMap<_, _>>()
     }
 
-    /// The figures of the main codec, for pages.
-    pub fn main_stream(&self) -> stream::Snapshot {
-        let [main, other] = self.streams();
-        if main.viewers == 0 && other.viewers > 0 { other } else { main }
-    }
-
     /// `gsk:<source>:<encoder>`.
     pub fn backend(&self) -> String {
-        let encoder = encode::preview(self.settings.encoder.codec(), self.settings.encoder);
-        format!("gsk:{}:{}", self.settings.source.name(), encoder.map_or("none", |info| info.backend))
+        format!("gsk:{}:{}", self.settings.source.name(), self.plan.main.backend)
     }
 
     pub fn status(&self) -> Status {
         let condition = self.condition.borrow().clone();
         let streams = self.streams();
-        let encoders: Vec<Encoder> = streams.iter().filter_map(|s| encoder(s, self.settings.encoder)).collect();
+        let encoders: Vec<Encoder> = streams.iter().filter_map(|s| Some(shown(s, self.encoder(s)?))).collect();
         let main = &streams[0];
         let (info, latency_ms) = (self.pipeline.info(), self.latency());
         let sum = |of: fn(&stream::Snapshot) -> u64| streams.iter().map(of).sum::<u64>();
@@ -206,22 +250,23 @@ impl Worker {
     }
 }
 
-/// How `/status` shows a codec's encoder: as it is while open, else as it would be.
-fn encoder(stream: &stream::Snapshot, choice: encode::Choice) -> Option<Encoder> {
-    let open = stream.info.is_some();
-    let info = stream.info.clone().or_else(|| encode::preview(stream.codec, choice).ok())?;
-    let codec = match stream.codec {
-        Codec::H264 => "h264",
-        Codec::Jpeg => "jpeg",
-    };
-    let fallback: Option<Fallback> = info.fallback;
-    Some(Encoder {
+/// How `/status` shows a codec's encoder.
+fn shown(stream: &stream::Snapshot, info: encode::Info) -> Encoder {
+    Encoder {
         backend: info.backend.into(),
-        codec: codec.into(),
+        codec: stream.codec.name().into(),
         hardware: info.hardware,
         slot: None,
-        fallback,
+        fallback: info.fallback,
         viewers: stream.viewers,
-        open,
-    })
+        open: stream.info.is_some(),
+    }
+}
+
+/// Waits for the worker's end, and what it says of it.
+pub async fn last_word(stopping: &mut watch::Receiver<Option<String>>) -> String {
+    match stopping.wait_for(Option::is_some).await {
+        Ok(reason) => reason.clone().unwrap_or_default(),
+        Err(_) => String::new(),
+    }
 }

@@ -4,16 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, close_code};
-use futures_util::SinkExt;
 use serde::Deserialize;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::Input;
-use super::worker::{Seat, Worker};
+use super::worker::{Seat, Worker, last_word};
 use crate::clock::now_us;
 use crate::pipeline::broadcast::Packet;
 use crate::pipeline::encode::Codec;
+use crate::pipeline::frame::Size;
 use crate::pipeline::h264::ParameterSets;
 use crate::pipeline::queue::Item;
 use crate::pipeline::timing::Stage;
@@ -22,10 +22,7 @@ use crate::wire::message::{Ack, Client, Colour, Server};
 /// The longest message that a viewer may send, bytes.
 pub const MAX_MESSAGE: usize = 16 << 10;
 
-/// A viewer that takes nothing for so long is let go.
-const STALLED: Duration = Duration::from_secs(20);
-
-/// Text messages a second that a viewer may send; what is over is not read until the second has passed.
+/// Messages a second that a viewer may send, pings included; what is over is not read until the second has passed.
 const MESSAGES: u32 = 500;
 
 /// What a viewer wants: `?video=`.
@@ -51,12 +48,11 @@ type Done = Result<(), Over>;
 /// Serves one viewer until it leaves or the worker ends.
 pub async fn session(worker: Arc<Worker>, stats: watch::Receiver<Utf8Bytes>, video: Option<Video>, socket: WebSocket) {
     worker.sessions.send_modify(|open| *open += 1);
-    let mut session = Session { worker: worker.clone(), socket, sets: None, configured: false, budget: Budget::new() };
+    let mut session = Session { worker: worker.clone(), socket, governs: None, budget: Budget::new() };
     if let Err(Over::Bye(reason)) = session.run(stats, video).await {
         let farewell = async {
             session.say(&Server::Bye { reason: &reason }).await.ok();
-            let reason = Utf8Bytes::from(reason.chars().take(40).collect::<String>());
-            let close = CloseFrame { code: close_code::AWAY, reason };
+            let close = CloseFrame { code: close_code::AWAY, reason: short(&reason).into() };
             session.socket.send(Message::Close(Some(close))).await.ok();
         };
         timeout(Duration::from_millis(200), farewell).await.ok();
@@ -67,9 +63,8 @@ pub async fn session(worker: Arc<Worker>, stats: watch::Receiver<Utf8Bytes>, vid
 struct Session {
     worker: Arc<Worker>,
     socket: WebSocket,
-    /// Those of the last `config`.
-    sets: Option<ParameterSets>,
-    configured: bool,
+    /// What the last `config` was about.
+    governs: Option<(Size, Option<ParameterSets>)>,
     budget: Budget,
 }
 
@@ -77,6 +72,8 @@ impl Session {
     async fn run(&mut self, mut stats: watch::Receiver<Utf8Bytes>, video: Option<Video>) -> Done {
         let worker = self.worker.clone();
         let (mut condition, mut stopping) = (worker.condition(), worker.stopping());
+        // The figures there are may be those of long ago.
+        stats.mark_unchanged();
         let hello = condition.borrow_and_update().clone();
         self.say(&Server::Hello {
             gsk: env!("CARGO_PKG_VERSION"),
@@ -89,11 +86,10 @@ impl Session {
         .await?;
         let seat = self.seat(video)?;
         loop {
+            // In no fixed order: neither video nor a viewer's messages can keep the other from its turn.
             tokio::select! {
-                // Video first: it is what everything else is about.
-                biased;
                 item = next(seat.as_ref()) => match item {
-                    Some(item) => self.send(item, seat.as_ref()).await?,
+                    Some(item) => self.send(item).await?,
                     None => return Err(Over::Bye(last_word(&mut stopping).await)),
                 },
                 message = self.socket.recv(), if self.budget.left() => match message {
@@ -107,7 +103,7 @@ impl Session {
                 }
                 Ok(()) = stats.changed() => {
                     let now = stats.borrow_and_update().clone();
-                    self.flush(Message::Text(now)).await?;
+                    self.put(Message::Text(now)).await?;
                 }
                 reason = last_word(&mut stopping) => return Err(Over::Bye(reason)),
             }
@@ -119,44 +115,35 @@ impl Session {
         let codec = match video {
             Some(Video::None) => return Ok(None),
             Some(Video::Jpeg) => Codec::Jpeg,
-            Some(Video::H264) | None => self.worker.settings.encoder.codec(),
+            Some(Video::H264) => Codec::H264,
+            None => self.worker.settings.encoder.codec(),
         };
-        self.worker.join(codec).map(Some).ok_or_else(|| Over::Bye(self.worker.full()))
+        self.worker.join(codec).map(Some).map_err(|error| Over::Bye(error.to_string()))
     }
 
-    /// Sends an item and whatever waits behind it in one go.
-    async fn send(&mut self, item: Item, seat: Option<&Seat>) -> Done {
-        let mut published = Vec::new();
-        let mut item = Some(item);
-        while let Some(now) = item {
-            match now {
-                Item::Drop(frames) => self.feed(text(&Server::Drop { frames })).await?,
-                Item::Unit(packet) => {
-                    self.configure(&packet).await?;
-                    self.feed(Message::Binary(packet.message.clone())).await?;
-                    published.push(packet.published_us);
-                }
-            }
-            item = seat.and_then(|seat| seat.viewer.try_next());
-        }
-        self.finish().await?;
+    async fn send(&mut self, item: Item) -> Done {
+        let packet = match item {
+            Item::Drop(frames) => return self.say(&Server::Drop { frames }).await,
+            Item::Unit(packet) => packet,
+        };
+        self.configure(&packet).await?;
+        self.put(Message::Binary(packet.message.clone())).await?;
         let now = now_us();
-        let timing = self.worker.pipeline.timing();
-        published.iter().for_each(|&at| timing.record(Stage::Send, now, now.saturating_sub(at)));
+        self.worker.pipeline.timing().record(Stage::Send, now, now.saturating_sub(packet.published_us));
         Ok(())
     }
 
     /// Says what governs the units from here on, where that is new.
     async fn configure(&mut self, packet: &Packet) -> Done {
-        if !packet.key || self.configured && (packet.sets.is_none() || packet.sets == self.sets) {
+        let governs = Some((packet.size, packet.sets.clone()));
+        if !packet.key || self.governs == governs {
             return Ok(());
         }
         let stream = self.worker.pipeline.stream(packet.codec).snapshot();
-        let Some(info) = stream.info else { return Ok(()) };
+        let Some(info) = self.worker.encoder(&stream) else { return Ok(()) };
         let codec = packet.sets.as_ref().map_or_else(|| "mjpeg".to_string(), ParameterSets::codec_string);
-        self.sets = packet.sets.clone();
-        self.configured = true;
-        let config = Server::Config {
+        self.governs = governs;
+        self.say(&Server::Config {
             codec: &codec,
             width: packet.size.width,
             height: packet.size.height,
@@ -165,11 +152,12 @@ impl Session {
             backend: info.backend,
             hardware: info.hardware,
             fallback: info.fallback.as_ref(),
-        };
-        self.feed(text(&config)).await
+        })
+        .await
     }
 
     async fn take(&mut self, message: Message, seat: Option<&Seat>) -> Done {
+        self.budget.spend();
         let text = match message {
             Message::Text(text) => text,
             Message::Close(_) => return Err(Over::Gone),
@@ -177,7 +165,6 @@ impl Session {
             Message::Ping(_) | Message::Pong(_) => return Ok(()),
             Message::Binary(_) => return Err(Over::Bye("binary messages are not part of gsk.v1".into())),
         };
-        self.budget.spend();
         let client: Client =
             serde_json::from_str(&text).map_err(|error| Over::Bye(format!("not a gsk.v1 message: {error}")))?;
         let steers = self.worker.settings.input == Input::All;
@@ -213,28 +200,19 @@ impl Session {
     }
 
     async fn say(&mut self, message: &Server<'_>) -> Done {
-        self.flush(text(message)).await
+        self.put(text(message)).await
     }
 
-    async fn flush(&mut self, message: Message) -> Done {
-        self.feed(message).await?;
-        self.finish().await
-    }
-
-    async fn feed(&mut self, message: Message) -> Done {
-        in_time(self.socket.feed(message)).await
-    }
-
-    async fn finish(&mut self) -> Done {
-        in_time(self.socket.flush()).await
+    /// Returns when the socket has taken it.
+    async fn put(&mut self, message: Message) -> Done {
+        self.socket.send(message).await.map_err(|_| Over::Gone)
     }
 }
 
-async fn in_time(sending: impl Future<Output = Result<(), axum::Error>>) -> Done {
-    match timeout(STALLED, sending).await {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(_)) | Err(_) => Err(Over::Gone),
-    }
+/// As much of a reason as a close frame holds (RFC 6455, 5.5: 125 bytes, two of which are the code).
+fn short(reason: &str) -> &str {
+    let end = (0..=reason.len().min(123)).rev().find(|&at| reason.is_char_boundary(at));
+    &reason[..end.unwrap_or(0)]
 }
 
 fn text(message: &Server<'_>) -> Message {
@@ -246,14 +224,6 @@ async fn next(seat: Option<&Seat>) -> Option<Item> {
     match seat {
         Some(seat) => seat.viewer.next().await,
         None => std::future::pending().await,
-    }
-}
-
-/// Waits for the worker's end, and what it says of it.
-async fn last_word(stopping: &mut watch::Receiver<Option<String>>) -> String {
-    match stopping.wait_for(Option::is_some).await {
-        Ok(reason) => reason.clone().unwrap_or_default(),
-        Err(_) => String::new(),
     }
 }
 

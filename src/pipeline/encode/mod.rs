@@ -18,6 +18,15 @@ pub enum Codec {
     Jpeg,
 }
 
+impl Codec {
+    pub fn name(self) -> &'static str {
+        match self {
+            Codec::H264 => "h264",
+            Codec::Jpeg => "jpeg",
+        }
+    }
+}
+
 /// Which encoder to use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, clap::ValueEnum, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]

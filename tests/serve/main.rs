@@ -1,0 +1,14 @@
+//! `gsk serve` as other programs see it: the real program, over real connections.
+
+mod ending;
+mod faults;
+mod gate;
+mod gsk;
+mod http;
+mod media;
+mod output;
+mod socket;
+mod sources;
+mod status;
+mod streams;
+mod viewer;
