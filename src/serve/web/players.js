@@ -73,7 +73,7 @@ const KEEP_SECONDS = 60, KEEP_BYTES = 32 * 1024 * 1024;  // Chromium's own limit
 
 function mse() {
   const media = new Source(), todo = [];
-  let buffer = null, opening = null, hurry = null, lastKey = 0, sinceKey = 0, behindSince = 0, jumped = 0, asked = 0, type = '', ended = false;
+  let buffer = null, opening = null, hurry = null, lastKey = 0, sinceKey = 0, behindSince = 0, jumped = 0, asked = 0, empty = 0, type = '', ended = false;
   const ready = new Promise(resolve => media.addEventListener('sourceopen', resolve, { once: true }));
   video.disableRemotePlayback = true;
   video.src = URL.createObjectURL(media);
@@ -100,8 +100,13 @@ function mse() {
   // What little is behind is made up by playing faster. A jump decodes from the last key frame on, so it is made where
   // that is near, and a new one is asked for else; neither is done again at once on a machine that cannot keep up.
   function follow() {
-    if (ended || !buffer || !buffer.buffered.length) return;
-    const t = performance.now(), end = edge(), start = buffer.buffered.start(buffer.buffered.length - 1), at = video.currentTime, behind = end - at;
+    if (ended || !buffer) return;
+    const t = performance.now();
+    // A browser that has thrown its buffer away takes up again at a key frame.
+    empty = buffer.buffered.length ? 0 : empty + 1;
+    if (empty > 30) want_key(t);
+    if (empty) return;
+    const end = edge(), start = buffer.buffered.start(buffer.buffered.length - 1), at = video.currentTime, behind = end - at;
     const stalled = video.readyState < 3 && behind > 0.1;
     if (video.paused) video.play().catch(() => {});
     if (behind <= 0.3 && !stalled) behindSince = 0;
@@ -114,9 +119,10 @@ function mse() {
       }
     }
     video.playbackRate = behind > 0.3 ? 1.5 : behind > 0.15 ? 1.1 : behind > 0.1 ? 1.05 : 1;
-    // The buffer can only be cut at a key frame: what depends on one goes with it.
+    // The buffer can only be cut at a key frame: what depends on one goes with it, up to the next. That next one may begin
+    // a little before the end of the frame it follows, so the cut is made well before it.
     if (lastKey > start + 1 && at > lastKey && !buffer.updating) {
-      buffer.remove(0, lastKey);
+      buffer.remove(0, lastKey - 0.2);
     } else if (end - lastKey > KEEP_SECONDS || sinceKey > KEEP_BYTES) want_key(t);
   }
   function after() {
