@@ -25,6 +25,9 @@ impl Inputs {
     /// Adds an event. A pointer that only moves on replaces its last position, with the movements added up.
     pub fn push(&self, mut input: Input) {
         let mut queue = self.queue.lock().unwrap();
+        if queue.closed {
+            return;
+        }
         if let (Some(Input { event: last, .. }), now) = (queue.events.back(), &mut input.event)
             && let (
                 Event::Pointer { dx: dx0, dy: dy0, buttons: b0, shift: s0, .. },
@@ -62,15 +65,15 @@ impl Inputs {
         }
     }
 
-    /// Ends every [`Inputs::wait`].
+    /// Ends every [`Inputs::wait`]; what comes now is for nobody.
     pub fn close(&self) {
-        self.queue.lock().unwrap().closed = true;
+        *self.queue.lock().unwrap() = Queue { closed: true, ..Queue::default() };
         self.ready.notify_all();
     }
 
-    /// Begins anew for the next source.
+    /// Begins anew for the next source. What viewers sent before the first one is there for it.
     pub fn reopen(&self) {
-        *self.queue.lock().unwrap() = Queue::default();
+        self.queue.lock().unwrap().closed = false;
         self.shown.store(0, Relaxed);
     }
 
@@ -99,6 +102,20 @@ mod tests {
             inputs.push(moved(view, 0.25, buttons));
         }
         assert_eq!(inputs.drain(), [moved(2, 0.5, 0), moved(4, 0.5, 1), moved(5, 0.25, 0)]);
+    }
+
+    #[test]
+    fn events_reach_the_first_source_but_not_the_next_one() {
+        let inputs = Inputs::default();
+        inputs.push(moved(1, 0.0, 0));
+        inputs.reopen();
+        assert_eq!(inputs.wait().unwrap().view, 1);
+        inputs.push(moved(2, 0.0, 0));
+        inputs.close();
+        inputs.push(moved(3, 0.0, 0));
+        assert_eq!(inputs.wait(), None);
+        inputs.reopen();
+        assert_eq!(inputs.drain(), []);
     }
 
     #[test]

@@ -61,8 +61,9 @@ pub struct Snapshot {
     pub info: Option<encode::Info>,
     pub error: Option<Error>,
     pub viewers: usize,
-    pub fps: f64,
-    pub bitrate_bps: f64,
+    /// Units a second and bit/s, where measured.
+    pub fps: Option<f64>,
+    pub bitrate_bps: Option<f64>,
     pub encoded: u64,
     pub replaced: u64,
     pub unchanged: u64,
@@ -140,7 +141,8 @@ impl Stream {
         self.wake.notify_all();
     }
 
-    fn ask_idr(&self) {
+    /// Asks for a key unit; how often one is given is limited.
+    pub fn ask_idr(&self) {
         self.inbox.lock().unwrap().ask_idr = true;
         self.wake.notify_all();
     }
@@ -178,7 +180,7 @@ impl Stream {
 
     pub fn snapshot(&self) -> Snapshot {
         let mut report = self.report.lock().unwrap();
-        let (fps, bitrate_bps) = report.rate.per_second(now_us());
+        let (fps, bitrate_bps) = report.rate.per_second(now_us()).unzip();
         Snapshot {
             codec: self.codec,
             info: report.info.clone(),
@@ -340,6 +342,10 @@ impl Stream {
             }
             report.error.take().is_some()
         };
+        if packet.key {
+            // Whoever asked until now gets this one.
+            self.inbox.lock().unwrap().ask_idr = false;
+        }
         self.broadcast.publish(packet);
         let handed = now_us();
         let timing = &shared.timing;

@@ -138,15 +138,22 @@ impl Default for Timing {
 pub struct Rate {
     events: VecDeque<(u64, usize)>,
     bytes: usize,
+    /// The first event after a time without any.
+    since_us: u64,
 }
 
 impl Rate {
     const SPAN_US: u64 = 2_000_000;
+    /// What has gone on for less is not measured yet.
+    const LEAST_US: u64 = 500_000;
 
     pub fn record(&mut self, now_us: u64, bytes: usize) {
+        self.expire(now_us);
+        if self.events.is_empty() {
+            self.since_us = now_us;
+        }
         self.events.push_back((now_us, bytes));
         self.bytes += bytes;
-        self.expire(now_us);
     }
 
     fn expire(&mut self, now_us: u64) {
@@ -155,11 +162,15 @@ impl Rate {
         }
     }
 
-    /// Events a second, and bit/s.
-    pub fn per_second(&mut self, now_us: u64) -> (f64, f64) {
+    /// Events a second, and bit/s; `None` where there is nothing to measure, or not for long enough.
+    pub fn per_second(&mut self, now_us: u64) -> Option<(f64, f64)> {
         self.expire(now_us);
-        let seconds = Rate::SPAN_US as f64 / 1e6;
-        (self.events.len() as f64 / seconds, self.bytes as f64 * 8.0 / seconds)
+        let span_us = now_us.saturating_sub(self.since_us).min(Rate::SPAN_US);
+        if self.events.is_empty() || span_us < Rate::LEAST_US {
+            return None;
+        }
+        let seconds = span_us as f64 / 1e6;
+        Some((self.events.len() as f64 / seconds, self.bytes as f64 * 8.0 / seconds))
     }
 }
 
@@ -182,13 +193,24 @@ mod tests {
     }
 
     #[test]
-    fn rates_are_measured() {
+    fn rates_are_measured_from_the_start_on() {
         let mut rate = Rate::default();
+        assert_eq!(rate.per_second(0), None);
         for n in 0..=90 {
-            rate.record(n * 33_333, 1000);
+            let now = 5_000_000 + n * 33_333;
+            rate.record(now, 1000);
+            match rate.per_second(now) {
+                None => assert!(n < 15, "frame {n}"),
+                Some((fps, bps)) => {
+                    assert!(
+                        n >= 15 && (fps - 30.0).abs() < 2.1 && (bps - 240_000.0).abs() < 17_000.0,
+                        "{n}: {fps} {bps}"
+                    )
+                }
+            }
         }
-        let (fps, bps) = rate.per_second(90 * 33_333);
-        assert!((fps - 30.0).abs() < 0.6 && (bps - 240_000.0).abs() < 5000.0, "{fps} {bps}");
-        assert_eq!(rate.per_second(10_000_000), (0.0, 0.0));
+        assert_eq!(rate.per_second(20_000_000), None);
+        rate.record(20_000_000, 1000);
+        assert_eq!(rate.per_second(20_100_000), None, "it has only begun again");
     }
 }

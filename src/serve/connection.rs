@@ -11,7 +11,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Sleep, sleep};
 
 /// A peer that takes not a byte of what waits for it for so long is let go.
-const STALLED: Duration = Duration::from_secs(20);
+pub const STALLED: Duration = Duration::from_secs(20);
 
 /// A TCP stream that fails with [`io::ErrorKind::TimedOut`] when its peer stops reading. The place goes with it, through
 /// an upgrade to a WebSocket too.
@@ -19,12 +19,17 @@ pub struct Connection {
     stream: TcpStream,
     /// Runs while a write waits.
     patience: Option<Pin<Box<Sleep>>>,
-    _place: OwnedSemaphorePermit,
+    place: OwnedSemaphorePermit,
 }
 
 impl Connection {
     pub fn new(stream: TcpStream, place: OwnedSemaphorePermit) -> Connection {
-        Connection { stream, patience: None, _place: place }
+        Connection { stream, patience: None, place }
+    }
+
+    /// The stream itself, for one who keeps the time of its writes, and the place to hold on to meanwhile.
+    pub fn into_parts(self) -> (TcpStream, OwnedSemaphorePermit) {
+        (self.stream, self.place)
     }
 
     fn write(

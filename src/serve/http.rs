@@ -4,24 +4,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::ws::{Utf8Bytes, WebSocketUpgrade};
 use axum::extract::{Query, Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
-use axum::response::{IntoResponse, Response};
+use axum::response::{AppendHeaders, IntoResponse, Response};
 use axum::routing::{get, post};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use serde::Deserialize;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
+use tungstenite::handshake::derive_accept_key;
 
 use super::connection::Connection;
 use super::gate::{Gate, Refusal};
 use super::worker::{Worker, last_word};
 use super::{metrics, page, streams, ws};
 use crate::output::text::sanitise;
-use crate::wire::message::{PROTOCOL, Server};
+use crate::wire::message::PROTOCOL;
 
 /// A request's head must be whole in this time.
 const HEAD_TIME: Duration = Duration::from_secs(10);
@@ -38,7 +38,6 @@ const UNSENT: u32 = 128 << 10;
 struct App {
     worker: Arc<Worker>,
     gate: Arc<Gate>,
-    stats: watch::Receiver<Utf8Bytes>,
 }
 
 impl axum::extract::FromRef<App> for Arc<Worker> {
@@ -105,8 +104,7 @@ fn prepare(stream: &TcpStream) -> std::io::Result<()> {
 }
 
 fn routes(worker: Arc<Worker>, gate: Gate) -> Router {
-    let stats = publish_stats(worker.clone());
-    let app = App { worker, gate: Arc::new(gate), stats };
+    let app = App { worker, gate: Arc::new(gate) };
     Router::new()
         .route("/", get(page))
         .route("/auth", post(sign_in).get(|| async { StatusCode::NO_CONTENT }))
@@ -154,7 +152,7 @@ async fn page(State(worker): State<Arc<Worker>>) -> Response {
 /// Gives a browser whose page showed the token the cookie that stands for it. The gate has judged the token.
 async fn sign_in(State(app): State<App>) -> Response {
     let cookie = app.gate.set_cookie().map(|cookie| (header::SET_COOKIE, cookie));
-    (StatusCode::NO_CONTENT, axum::response::AppendHeaders(cookie)).into_response()
+    (StatusCode::NO_CONTENT, AppendHeaders(cookie)).into_response()
 }
 
 async fn status(State(worker): State<Arc<Worker>>) -> Response {
@@ -179,38 +177,31 @@ struct Wanted {
     video: Option<ws::Video>,
 }
 
-async fn websocket(State(app): State<App>, Query(wanted): Query<Wanted>, upgrade: WebSocketUpgrade) -> Response {
-    upgrade
-        .protocols([PROTOCOL])
-        .max_message_size(ws::MAX_MESSAGE)
-        .max_frame_size(ws::MAX_MESSAGE)
-        // The library's defaults take 256 KiB for each viewer.
-        .read_buffer_size(2 << 10)
-        .write_buffer_size(0)
-        .on_upgrade(move |socket| ws::session(app.worker, app.stats, wanted.video, socket))
-}
-
-/// Works the figures out once a second for all sessions together, while there are any.
-fn publish_stats(worker: Arc<Worker>) -> watch::Receiver<Utf8Bytes> {
-    let (sender, receiver) = watch::channel(Utf8Bytes::default());
+/// Answers the handshake (RFC 6455, 4.2) and hands the connection to a session.
+async fn websocket(State(app): State<App>, Query(wanted): Query<Wanted>, mut request: Request) -> Response {
+    let headers = request.headers();
+    let is = |name, value: &str| {
+        let values = headers.get_all(name).iter().filter_map(|text| text.to_str().ok());
+        values.flat_map(|text| text.split(',')).any(|text| text.trim().eq_ignore_ascii_case(value))
+    };
+    let upgrades = is(header::CONNECTION, "upgrade") && is(header::UPGRADE, "websocket");
+    let key = headers.get(header::SEC_WEBSOCKET_KEY).filter(|_| upgrades && is(header::SEC_WEBSOCKET_VERSION, "13"));
+    let Some(key) = key else {
+        let wanted = [(header::UPGRADE, "websocket"), (header::SEC_WEBSOCKET_VERSION, "13")];
+        return (StatusCode::UPGRADE_REQUIRED, wanted, "this path is a WebSocket\n").into_response();
+    };
+    let accept = derive_accept_key(key.as_bytes());
+    let protocol = is(header::SEC_WEBSOCKET_PROTOCOL, PROTOCOL).then_some((header::SEC_WEBSOCKET_PROTOCOL, PROTOCOL));
+    let upgraded = hyper::upgrade::on(&mut request);
     tokio::spawn(async move {
-        let (backend, mut sessions) = (worker.backend(), worker.sessions.subscribe());
-        while sessions.wait_for(|&open| open > 0).await.is_ok() {
-            let [main, other] = worker.streams();
-            let viewers = main.viewers + other.viewers;
-            let stream = if main.viewers == 0 && other.viewers > 0 { other } else { main };
-            let measured = |value: f64| (value > 0.0).then_some(value);
-            let stats = Server::Stats {
-                fps: measured(stream.fps),
-                bitrate_bps: measured(stream.bitrate_bps),
-                viewers,
-                backend: &backend,
-                dropped: stream.skipped,
-                latency_ms: &worker.latency(),
-            };
-            sender.send_replace(serde_json::to_string(&stats).expect("plain data").into());
-            tokio::time::sleep(Duration::from_secs(1)).await;
+        // A client that leaves before the answer is there has nothing to be told.
+        let Ok(upgraded) = upgraded.await else { return };
+        match upgraded.downcast::<TokioIo<Connection>>() {
+            Ok(parts) => ws::Session::serve(app.worker, wanted.video, parts.io.into_inner(), parts.read_buf).await,
+            Err(_) => tracing::error!("a WebSocket came over a connection that is none of ours"),
         }
     });
-    receiver
+    let upgrade = [(header::CONNECTION, "Upgrade"), (header::UPGRADE, "websocket")];
+    let accept = [(header::SEC_WEBSOCKET_ACCEPT, accept)];
+    (StatusCode::SWITCHING_PROTOCOLS, upgrade, accept, AppendHeaders(protocol)).into_response()
 }

@@ -137,6 +137,7 @@ async fn serve(settings: Settings, printer: &Printer) -> Result<Ended> {
     })?;
     let worker = Arc::new(Worker::new(settings, plan, pipeline));
     tokio::spawn(worker.clone().follow());
+    tokio::spawn(worker.clone().tell_figures());
     let server = tokio::spawn(http::serve(listener, worker.clone(), gate));
     let mut health = worker.pipeline.health();
     let over = async {

@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use super::worker::{Seat, Worker};
 use crate::error::{Error, Kind};
 use crate::pipeline::Health;
-use crate::pipeline::broadcast::Packet;
+use crate::pipeline::broadcast::{Packet, Waiting};
 use crate::pipeline::encode::Codec;
 use crate::pipeline::mp4::{Fragmenter, Timeline};
 use crate::pipeline::queue::Item;
@@ -105,7 +105,11 @@ async fn stream_of(
 }
 
 /// A seat and its first unit, or the answer to give in its place. `HEAD` starts nothing and gets none.
-async fn open(worker: &Worker, method: &Method, codec: Codec) -> Result<Option<(Seat, Arc<Packet>)>, Box<Response>> {
+async fn open(
+    worker: &Worker,
+    method: &Method,
+    codec: Codec,
+) -> Result<Option<(Seat<Waiting>, Arc<Packet>)>, Box<Response>> {
     if let Some(condition) = worker.not_running() {
         return Err(refusal(StatusCode::CONFLICT, &condition, &[]));
     }

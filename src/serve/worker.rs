@@ -1,19 +1,23 @@
 //! A worker's own view of itself: its state in words, `/status`, and who may join.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::sync::watch;
 
 use super::Settings;
+use super::ws::{self, Session};
 use crate::clock::{now_us, rfc3339_now};
 use crate::error::{Error, Kind, Result};
-use crate::pipeline::broadcast::Waiting;
+use crate::pipeline::broadcast::{Ready, Viewer, Waiting};
 use crate::pipeline::encode::{self, Choice, Codec};
 use crate::pipeline::stream;
 use crate::pipeline::timing::Stage;
 use crate::pipeline::{Health, Pipeline};
+use crate::wire::message::Server;
 use crate::wire::status::{Condition, Drops, Encoder, Latency, Schema, State, Status};
 
 /// What encodes each codec on this host, and why: settled once, so that "since when" stays as it is.
@@ -42,14 +46,13 @@ pub struct Worker {
     pub pipeline: Pipeline,
     condition: watch::Sender<Condition>,
     joined: Arc<AtomicUsize>,
-    /// WebSocket sessions, those without video included.
-    pub sessions: watch::Sender<usize>,
+    pub sessions: Sessions,
     stopping: watch::Sender<Option<String>>,
 }
 
 /// A viewer and the place that it takes up.
-pub struct Seat {
-    pub viewer: Waiting,
+pub struct Seat<V> {
+    pub viewer: V,
     _taken: Taken,
 }
 
@@ -62,6 +65,40 @@ impl Drop for Taken {
     }
 }
 
+/// The WebSocket sessions, those without video included.
+#[derive(Default)]
+pub struct Sessions {
+    open: Mutex<Vec<Arc<Session>>>,
+    count: watch::Sender<usize>,
+}
+
+impl Sessions {
+    pub fn add(&self, session: &Arc<Session>) {
+        self.change(|open| open.push(session.clone()));
+    }
+
+    pub fn remove(&self, session: &Arc<Session>) {
+        self.change(|open| open.retain(|other| !Arc::ptr_eq(other, session)));
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Vec<Arc<Session>>)) {
+        let mut open = self.open.lock().unwrap();
+        change(&mut open);
+        self.count.send_replace(open.len());
+    }
+
+    /// Sends the same frame to all.
+    pub fn post(&self, frame: &Bytes) {
+        let open = self.open.lock().unwrap().clone();
+        open.iter().for_each(|session| session.post(frame.clone()));
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> watch::Receiver<usize> {
+        self.count.subscribe()
+    }
+}
+
 impl Worker {
     pub fn new(settings: Settings, plan: Plan, pipeline: Pipeline) -> Worker {
         let condition = Condition { state: State::Starting, reason: String::new(), since: rfc3339_now() };
@@ -71,7 +108,7 @@ impl Worker {
             pipeline,
             condition: watch::Sender::new(condition),
             joined: Arc::default(),
-            sessions: watch::Sender::new(0),
+            sessions: Sessions::default(),
             stopping: watch::Sender::new(None),
         }
     }
@@ -87,10 +124,10 @@ impl Worker {
         }
     }
 
-    /// Works the state out anew; `since` moves only with the state.
+    /// Works the state out anew, and tells everybody if it is; `since` moves only with the state.
     fn refresh(&self) {
         let (state, reason) = self.judge();
-        self.condition.send_if_modified(|old| {
+        let new = self.condition.send_if_modified(|old| {
             if (old.state, &old.reason) == (state, &reason) {
                 return false;
             }
@@ -98,6 +135,10 @@ impl Worker {
             *old = Condition { state, reason, since };
             true
         });
+        if new {
+            let frame = ws::text(&Server::State(&self.condition.borrow()));
+            self.sessions.post(&frame);
+        }
     }
 
     fn judge(&self) -> (State, String) {
@@ -139,15 +180,24 @@ impl Worker {
     }
 
     /// Takes a viewer in, unless there is no encoder for it or all places are taken.
-    pub fn join(&self, codec: Codec) -> Result<Seat> {
+    pub fn join(&self, codec: Codec) -> Result<Seat<Waiting>> {
+        self.seat(codec, || self.pipeline.join(codec))
+    }
+
+    /// The same for a viewer that is told by a call when something waits for it.
+    pub fn join_with(&self, codec: Codec, ready: Ready) -> Result<Seat<Viewer>> {
+        self.seat(codec, || self.pipeline.join_with(codec, ready))
+    }
+
+    fn seat<V>(&self, codec: Codec, join: impl FnOnce() -> V) -> Result<Seat<V>> {
         self.encodes(codec)?;
         let most = self.settings.max_viewers as usize;
         let before = self.joined.fetch_add(1, Relaxed);
         let taken = Taken(self.joined.clone());
         if before >= most {
-            return Err(Error::new(Kind::Capacity, format!("all {most} viewers' places are taken (--max-viewers)")));
+            return Err(Error::new(Kind::Capacity, format!("all places for viewers are taken (--max-viewers {most})")));
         }
-        Ok(Seat { viewer: self.pipeline.join(codec), _taken: taken })
+        Ok(Seat { viewer: join(), _taken: taken })
     }
 
     /// Who has the viewers' places, in words.
@@ -195,6 +245,26 @@ impl Worker {
         Stage::ALL.into_iter().filter_map(of).collect::<BTreeMap<_, _>>()
     }
 
+    /// Tells all sessions the figures once a second, while there are any.
+    pub async fn tell_figures(self: Arc<Self>) {
+        let (backend, mut sessions) = (self.backend(), self.sessions.count());
+        while sessions.wait_for(|&open| open > 0).await.is_ok() {
+            let [main, other] = self.streams();
+            let viewers = main.viewers + other.viewers;
+            let stream = if main.viewers == 0 && other.viewers > 0 { other } else { main };
+            let stats = Server::Stats {
+                fps: stream.fps,
+                bitrate_bps: stream.bitrate_bps,
+                viewers,
+                backend: &backend,
+                dropped: stream.skipped,
+                latency_ms: &self.latency(),
+            };
+            self.sessions.post(&ws::text(&stats));
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    }
+
     /// `gsk:<source>:<encoder>`.
     pub fn backend(&self) -> String {
         format!("gsk:{}:{}", self.settings.source.name(), self.plan.main.backend)
@@ -211,7 +281,6 @@ impl Worker {
         let size = info.as_ref().map(|info| info.size);
         let active = streams.iter().map(|s| s.viewers).sum();
         let error = (condition.state == State::Error).then(|| condition.reason.clone());
-        let measured = |value: f64| (value > 0.0).then_some(value);
         Status {
             schema: Schema { name: "gsk.status".into(), version: 1 },
             gsk: env!("CARGO_PKG_VERSION").into(),
@@ -228,7 +297,7 @@ impl Worker {
             active_clients: active,
             stream_active_clients: active,
             stream_max_clients: self.settings.max_viewers,
-            frames_fps: measured(main.fps),
+            frames_fps: main.fps,
             frames_ok: sum(|s| s.encoded),
             frames_captured: self.pipeline.captured(),
             frames_unchanged: sum(|s| s.unchanged),
@@ -238,7 +307,7 @@ impl Worker {
             pixel_src_height: size.map(|size| size.height),
             spectator_width: size.map(|size| size.width),
             spectator_height: size.map(|size| size.height),
-            bitrate_bps: measured(main.bitrate_bps),
+            bitrate_bps: main.bitrate_bps,
             nvenc_sessions_used: None,
             stream_error: error,
             streamer_last_error: self.pipeline.last_error(),

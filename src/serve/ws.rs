@@ -1,17 +1,29 @@
 //! `/ws`: video, state, figures and input over one WebSocket (`gsk.v1`).
+//!
+//! What is sent goes out on the thread that has it: the encoder's for video, as far as the kernel takes it without
+//! waiting. Only what is left over wakes the session's own task. So a unit for many viewers costs little more than its
+//! writes, and nothing of it is copied. Reading, and the protocol's rules for it, are the WebSocket library's.
 
-use std::sync::Arc;
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind, IoSlice, Read, Write};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
-use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, close_code};
+use bytes::{Buf, Bytes};
 use serde::Deserialize;
-use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until, timeout};
+use tungstenite::Message;
+use tungstenite::protocol::frame::FrameHeader;
+use tungstenite::protocol::frame::coding::{CloseCode, Control, Data, OpCode};
+use tungstenite::protocol::{Role, WebSocketConfig, WebSocketContext};
 
 use super::Input;
+use super::connection::{Connection, STALLED};
 use super::worker::{Seat, Worker, last_word};
 use crate::clock::now_us;
-use crate::pipeline::broadcast::Packet;
+use crate::pipeline::broadcast::{Packet, Viewer};
 use crate::pipeline::encode::Codec;
 use crate::pipeline::frame::Size;
 use crate::pipeline::h264::ParameterSets;
@@ -20,10 +32,13 @@ use crate::pipeline::timing::Stage;
 use crate::wire::message::{Ack, Client, Colour, Server};
 
 /// The longest message that a viewer may send, bytes.
-pub const MAX_MESSAGE: usize = 16 << 10;
+const MAX_MESSAGE: usize = 16 << 10;
 
 /// Messages a second that a viewer may send, pings included; what is over is not read until the second has passed.
 const MESSAGES: u32 = 500;
+
+/// Texts that may wait for a viewer that does not read; the oldest go first.
+const TEXTS: usize = 32;
 
 /// What a viewer wants: `?video=`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -43,141 +58,292 @@ enum Over {
     Bye(String),
 }
 
-type Done = Result<(), Over>;
-
-/// Serves one viewer until it leaves or the worker ends.
-pub async fn session(worker: Arc<Worker>, stats: watch::Receiver<Utf8Bytes>, video: Option<Video>, socket: WebSocket) {
-    worker.sessions.send_modify(|open| *open += 1);
-    let mut session = Session { worker: worker.clone(), socket, governs: None, budget: Budget::new() };
-    if let Err(Over::Bye(reason)) = session.run(stats, video).await {
-        let farewell = async {
-            session.say(&Server::Bye { reason: &reason }).await.ok();
-            let close = CloseFrame { code: close_code::AWAY, reason: short(&reason).into() };
-            session.socket.send(Message::Close(Some(close))).await.ok();
-        };
-        timeout(Duration::from_millis(200), farewell).await.ok();
-    }
-    worker.sessions.send_modify(|open| *open -= 1);
+/// One viewer's WebSocket.
+pub struct Session {
+    worker: Arc<Worker>,
+    /// That of the video it gets, or has beside it.
+    codec: Codec,
+    stream: TcpStream,
+    out: Mutex<Out>,
+    /// Wakes the session's task: the kernel took no more, or the connection is gone.
+    wake: Notify,
 }
 
-struct Session {
-    worker: Arc<Worker>,
-    socket: WebSocket,
+/// What is on its way to the viewer.
+#[derive(Default)]
+struct Out {
+    texts: VecDeque<Bytes>,
+    seat: Option<Seat<Viewer>>,
     /// What the last `config` was about.
     governs: Option<(Size, Option<ParameterSets>)>,
-    budget: Budget,
+    /// A unit that waits for the `config` in front of it.
+    held: Option<Arc<Packet>>,
+    /// What the kernel has taken in part.
+    partial: Option<Chunk>,
+    /// Since when the kernel takes nothing.
+    blocked: Option<Instant>,
+    gone: bool,
 }
 
-impl Session {
-    async fn run(&mut self, mut stats: watch::Receiver<Utf8Bytes>, video: Option<Video>) -> Done {
-        let worker = self.worker.clone();
-        let (mut condition, mut stopping) = (worker.condition(), worker.stopping());
-        // The figures there are may be those of long ago.
-        stats.mark_unchanged();
-        let hello = condition.borrow_and_update().clone();
-        self.say(&Server::Hello {
-            gsk: env!("CARGO_PKG_VERSION"),
-            instance: &worker.settings.instance_id,
-            condition: &hello,
-            source: &worker.settings.source.name(),
-            input: worker.settings.input == Input::All,
-            server_us: now_us(),
-        })
-        .await?;
-        let seat = self.seat(video)?;
-        loop {
-            // In no fixed order: neither video nor a viewer's messages can keep the other from its turn.
-            tokio::select! {
-                item = next(seat.as_ref()) => match item {
-                    Some(item) => self.send(item).await?,
-                    None => return Err(Over::Bye(last_word(&mut stopping).await)),
-                },
-                message = self.socket.recv(), if self.budget.left() => match message {
-                    Some(Ok(message)) => self.take(message, seat.as_ref()).await?,
-                    Some(Err(_)) | None => return Err(Over::Gone),
-                },
-                _ = self.budget.refill(), if !self.budget.left() => {}
-                Ok(()) = condition.changed() => {
-                    let now = condition.borrow_and_update().clone();
-                    self.say(&Server::State(&now)).await?;
-                }
-                Ok(()) = stats.changed() => {
-                    let now = stats.borrow_and_update().clone();
-                    self.put(Message::Text(now)).await?;
-                }
-                reason = last_word(&mut stopping) => return Err(Over::Bye(reason)),
-            }
+/// A frame's head and payload, as far as they are still to be sent.
+struct Chunk {
+    head: Bytes,
+    body: Bytes,
+    /// Of video: when it was handed to the viewers.
+    published_us: Option<u64>,
+}
+
+impl Chunk {
+    /// Sends on; `Ok` when nothing is left.
+    fn write(&mut self, stream: &TcpStream) -> io::Result<()> {
+        while self.head.has_remaining() || self.body.has_remaining() {
+            let n = stream.try_write_vectored(&[IoSlice::new(&self.head), IoSlice::new(&self.body)])?;
+            let head = n.min(self.head.len());
+            self.head.advance(head);
+            self.body.advance(n - head);
         }
-    }
-
-    /// A place among the viewers of what was asked for, or of the worker's own codec.
-    fn seat(&self, video: Option<Video>) -> Result<Option<Seat>, Over> {
-        let codec = match video {
-            Some(Video::None) => return Ok(None),
-            Some(Video::Jpeg) => Codec::Jpeg,
-            Some(Video::H264) => Codec::H264,
-            None => self.worker.settings.encoder.codec(),
-        };
-        self.worker.join(codec).map(Some).map_err(|error| Over::Bye(error.to_string()))
-    }
-
-    async fn send(&mut self, item: Item) -> Done {
-        let packet = match item {
-            Item::Drop(frames) => return self.say(&Server::Drop { frames }).await,
-            Item::Unit(packet) => packet,
-        };
-        self.configure(&packet).await?;
-        self.put(Message::Binary(packet.message.clone())).await?;
-        let now = now_us();
-        self.worker.pipeline.timing().record(Stage::Send, now, now.saturating_sub(packet.published_us));
         Ok(())
     }
+}
 
-    /// Says what governs the units from here on, where that is new.
-    async fn configure(&mut self, packet: &Packet) -> Done {
+/// A server's frame head (RFC 6455, 5.2): final, not masked.
+fn head(opcode: OpCode, len: usize) -> Bytes {
+    let mut head = Vec::with_capacity(10);
+    let header = FrameHeader { opcode, ..FrameHeader::default() };
+    header.format(len as u64, &mut head).expect("a Vec takes all");
+    head.into()
+}
+
+/// A whole text frame, to be shared by as many sessions as it is for.
+pub fn text(message: &Server<'_>) -> Bytes {
+    let json = serde_json::to_vec(message).expect("plain data");
+    [&head(OpCode::Data(Data::Text), json.len())[..], &json].concat().into()
+}
+
+impl Out {
+    /// What is to be sent next: what was begun, then texts, then video.
+    fn next(&mut self, worker: &Worker) -> Option<Chunk> {
+        if let Some(partial) = self.partial.take() {
+            return Some(partial);
+        }
+        if let Some(text) = self.texts.pop_front() {
+            return Some(Chunk { head: Bytes::new(), body: text, published_us: None });
+        }
+        let packet = match self.held.take() {
+            Some(packet) => packet,
+            None => match self.seat.as_ref()?.viewer.try_next()? {
+                Item::Drop(frames) => {
+                    let text = text(&Server::Drop { frames });
+                    return Some(Chunk { head: Bytes::new(), body: text, published_us: None });
+                }
+                Item::Unit(packet) => packet,
+            },
+        };
+        if let Some(config) = self.configure(worker, &packet) {
+            self.held = Some(packet);
+            return Some(Chunk { head: Bytes::new(), body: config, published_us: None });
+        }
+        let head = head(OpCode::Data(Data::Binary), packet.message.len());
+        Some(Chunk { head, body: packet.message.clone(), published_us: Some(packet.published_us) })
+    }
+
+    /// What governs the units from here on, where that is new.
+    fn configure(&mut self, worker: &Worker, packet: &Packet) -> Option<Bytes> {
         let governs = Some((packet.size, packet.sets.clone()));
         if !packet.key || self.governs == governs {
-            return Ok(());
+            return None;
         }
-        let stream = self.worker.pipeline.stream(packet.codec).snapshot();
-        let Some(info) = self.worker.encoder(&stream) else { return Ok(()) };
+        let stream = worker.pipeline.stream(packet.codec).snapshot();
+        let info = worker.encoder(&stream)?;
         let codec = packet.sets.as_ref().map_or_else(|| "mjpeg".to_string(), ParameterSets::codec_string);
         self.governs = governs;
-        self.say(&Server::Config {
+        Some(text(&Server::Config {
             codec: &codec,
             width: packet.size.width,
             height: packet.size.height,
-            fps: self.worker.pipeline.fps(),
+            fps: worker.pipeline.fps(),
             colour: packet.sets.as_ref().map(|_| Colour::BT709_LIMITED),
             backend: info.backend,
             hardware: info.hardware,
             fallback: info.fallback.as_ref(),
-        })
-        .await
+        }))
+    }
+}
+
+impl Session {
+    /// Serves one viewer until it leaves or the worker ends. `read`: what came behind the handshake.
+    pub async fn serve(worker: Arc<Worker>, video: Option<Video>, connection: Connection, read: Bytes) {
+        let (stream, _place) = connection.into_parts();
+        let codec = match video {
+            Some(Video::Jpeg) => Codec::Jpeg,
+            Some(Video::H264 | Video::None) => Codec::H264,
+            None => worker.plan.main.codec,
+        };
+        let session = Arc::new(Session { worker, codec, stream, out: Mutex::default(), wake: Notify::new() });
+        session.hello();
+        session.worker.sessions.add(&session);
+        // What changed between the two is said again.
+        session.post(text(&Server::State(&session.worker.condition().borrow())));
+        let seated = if video == Some(Video::None) { Ok(()) } else { session.take_seat() };
+        let over = match seated {
+            Ok(()) => session.listen(read).await,
+            Err(over) => over,
+        };
+        session.worker.sessions.remove(&session);
+        if let Over::Bye(reason) = over {
+            session.farewell(&reason).await;
+        }
+        session.leave();
     }
 
-    async fn take(&mut self, message: Message, seat: Option<&Seat>) -> Done {
-        self.budget.spend();
+    /// Gives the seat back.
+    fn leave(&self) {
+        let seat = self.out.lock().unwrap().seat.take();
+        drop(seat);
+    }
+
+    fn hello(&self) {
+        let settings = &self.worker.settings;
+        self.post(text(&Server::Hello {
+            gsk: env!("CARGO_PKG_VERSION"),
+            instance: &settings.instance_id,
+            condition: &self.worker.condition().borrow(),
+            source: &settings.source.name(),
+            input: settings.input == Input::All,
+            server_us: now_us(),
+        }));
+    }
+
+    /// A place among the viewers.
+    fn take_seat(self: &Arc<Self>) -> Result<(), Over> {
+        let session: Weak<Session> = Arc::downgrade(self);
+        let ready = Box::new(move || {
+            if let Some(session) = session.upgrade() {
+                session.pump();
+            }
+        });
+        let seat = self.worker.join_with(self.codec, ready).map_err(|error| Over::Bye(error.to_string()))?;
+        self.out.lock().unwrap().seat = Some(seat);
+        self.pump();
+        Ok(())
+    }
+
+    /// Sends a whole frame, or lets it wait behind what does.
+    pub fn post(&self, frame: Bytes) {
+        let mut out = self.out.lock().unwrap();
+        if out.texts.len() >= TEXTS {
+            out.texts.pop_front();
+        }
+        out.texts.push_back(frame);
+        drop(out);
+        self.pump();
+    }
+
+    /// Sends what waits, as far as the kernel takes it. Never blocks.
+    fn pump(&self) {
+        let mut out = self.out.lock().unwrap();
+        if out.blocked.is_some() || out.gone {
+            return;
+        }
+        while let Some(mut chunk) = out.next(&self.worker) {
+            match chunk.write(&self.stream) {
+                Ok(()) => {
+                    let now = now_us();
+                    let sent = chunk.published_us.map(|at| now.saturating_sub(at));
+                    sent.inspect(|&us| self.worker.pipeline.timing().record(Stage::Send, now, us));
+                    continue;
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    out.partial = Some(chunk);
+                    out.blocked = Some(Instant::now());
+                }
+                Err(_) => out.gone = true,
+            }
+            self.wake.notify_one();
+            return;
+        }
+    }
+
+    /// Reads what the viewer says, and sends on when the kernel takes more again.
+    async fn listen(&self, read: Bytes) -> Over {
+        let config = WebSocketConfig::default()
+            .read_buffer_size(2 << 10)
+            .max_message_size(Some(MAX_MESSAGE))
+            .max_frame_size(Some(MAX_MESSAGE));
+        let mut protocol = WebSocketContext::from_partially_read(read.into(), Role::Server, Some(config));
+        let (mut budget, mut stopping) = (Budget::new(), self.worker.stopping());
+        // What came behind the handshake makes no noise any more.
+        if let Err(over) = self.read(&mut protocol, &mut budget) {
+            return over;
+        }
+        loop {
+            let (blocked, gone) = {
+                let out = self.out.lock().unwrap();
+                (out.blocked, out.gone)
+            };
+            if gone {
+                return Over::Gone;
+            }
+            tokio::select! {
+                Ok(()) = self.stream.readable(), if budget.left() => {
+                    if let Err(over) = self.read(&mut protocol, &mut budget) {
+                        return over;
+                    }
+                }
+                () = budget.refill(), if !budget.left() => {}
+                () = self.wake.notified() => {}
+                Ok(()) = self.stream.writable(), if blocked.is_some() => {
+                    self.out.lock().unwrap().blocked = None;
+                    self.pump();
+                }
+                // The time runs anew with each write that gets on.
+                () = sleep_until(blocked.unwrap_or_else(Instant::now) + STALLED), if blocked.is_some() => return Over::Gone,
+                reason = last_word(&mut stopping) => return Over::Bye(reason),
+            }
+        }
+    }
+
+    /// Takes the messages that have come, as many as the budget allows.
+    fn read(&self, protocol: &mut WebSocketContext, budget: &mut Budget) -> Result<(), Over> {
+        while budget.left() {
+            let mut wire = Wire { stream: &self.stream, replies: Vec::new() };
+            let message = protocol.read(&mut wire);
+            if !wire.replies.is_empty() {
+                self.post(wire.replies.into());
+            }
+            match message {
+                Ok(message) => {
+                    budget.spend();
+                    self.take(message)?;
+                }
+                Err(tungstenite::Error::Io(error)) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+                Err(_) => return Err(Over::Gone),
+            }
+        }
+        Ok(())
+    }
+
+    fn take(&self, message: Message) -> Result<(), Over> {
         let text = match message {
             Message::Text(text) => text,
-            Message::Close(_) => return Err(Over::Gone),
-            // Pings are answered by the library; nothing binary is expected.
-            Message::Ping(_) | Message::Pong(_) => return Ok(()),
+            // The library has answered those that want an answer; after a close its next read is an error.
+            Message::Ping(_) | Message::Pong(_) | Message::Close(_) | Message::Frame(_) => return Ok(()),
             Message::Binary(_) => return Err(Over::Bye("binary messages are not part of gsk.v1".into())),
         };
         let client: Client =
             serde_json::from_str(&text).map_err(|error| Over::Bye(format!("not a gsk.v1 message: {error}")))?;
         let steers = self.worker.settings.input == Input::All;
         match client {
-            Client::Ping { t } => self.say(&Server::Pong { t, server_us: now_us() }).await?,
+            Client::Ping { t } => self.post(self::text(&Server::Pong { t, server_us: now_us() })),
             Client::Ack(ack) => self.record(&ack),
             Client::Input(input) if steers => self.worker.pipeline.input(input),
             Client::Quality { bitrate_bps } if steers => {
-                let range = 100_000..=self.worker.settings.bitrate.max(100_000);
-                self.worker.pipeline.set_bitrate(bitrate_bps.clamp(*range.start(), *range.end()));
+                let most = self.worker.settings.bitrate.max(100_000);
+                self.worker.pipeline.set_bitrate(bitrate_bps.clamp(100_000, most));
             }
             Client::Input(_) | Client::Quality { .. } => {}
-            Client::Keyframe => seat.iter().for_each(|seat| seat.viewer.ask_key()),
+            // Without video it is asked for the MP4 stream beside this session.
+            Client::Keyframe => self.worker.pipeline.stream(self.codec).ask_idr(),
         }
         Ok(())
     }
@@ -199,13 +365,45 @@ impl Session {
         }
     }
 
-    async fn say(&mut self, message: &Server<'_>) -> Done {
-        self.put(text(message)).await
+    /// Says why it ends, and closes, if the viewer takes it soon.
+    async fn farewell(&self, reason: &str) {
+        // Video that still waits is worth less than the word.
+        self.leave();
+        self.post(text(&Server::Bye { reason }));
+        let reason = short(reason);
+        let mut close = head(OpCode::Control(Control::Close), 2 + reason.len()).to_vec();
+        close.extend_from_slice(&u16::from(CloseCode::Away).to_be_bytes());
+        close.extend_from_slice(reason.as_bytes());
+        self.post(close.into());
+        let sent = async {
+            while self.out.lock().unwrap().blocked.is_some() && self.stream.writable().await.is_ok() {
+                self.out.lock().unwrap().blocked = None;
+                self.pump();
+            }
+        };
+        let _ = timeout(Duration::from_millis(200), sent).await;
+    }
+}
+
+/// What the library reads from, without waiting, and where its answers to pings and closes go.
+struct Wire<'a> {
+    stream: &'a TcpStream,
+    replies: Vec<u8>,
+}
+
+impl Read for Wire<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        self.stream.try_read(into)
+    }
+}
+
+impl Write for Wire<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.replies.write(bytes)
     }
 
-    /// Returns when the socket has taken it.
-    async fn put(&mut self, message: Message) -> Done {
-        self.socket.send(message).await.map_err(|_| Over::Gone)
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -215,27 +413,15 @@ fn short(reason: &str) -> &str {
     &reason[..end.unwrap_or(0)]
 }
 
-fn text(message: &Server<'_>) -> Message {
-    Message::Text(serde_json::to_string(message).expect("plain data").into())
-}
-
-/// The next item of a viewer; for a session without video, never.
-async fn next(seat: Option<&Seat>) -> Option<Item> {
-    match seat {
-        Some(seat) => seat.viewer.next().await,
-        None => std::future::pending().await,
-    }
-}
-
 /// How many messages may still be read in this second.
 struct Budget {
     left: u32,
-    until: tokio::time::Instant,
+    until: Instant,
 }
 
 impl Budget {
     fn new() -> Budget {
-        Budget { left: MESSAGES, until: tokio::time::Instant::now() + Duration::from_secs(1) }
+        Budget { left: MESSAGES, until: Instant::now() + Duration::from_secs(1) }
     }
 
     fn left(&self) -> bool {
@@ -243,14 +429,14 @@ impl Budget {
     }
 
     fn spend(&mut self) {
-        if tokio::time::Instant::now() >= self.until {
+        if Instant::now() >= self.until {
             *self = Budget::new();
         }
         self.left -= 1;
     }
 
     async fn refill(&mut self) {
-        tokio::time::sleep_until(self.until).await;
+        sleep_until(self.until).await;
         *self = Budget::new();
     }
 }

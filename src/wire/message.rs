@@ -84,7 +84,7 @@ pub struct Ack {
     pub total_us: Option<f64>,
     pub view_us: Option<f64>,
     /// Access units waiting in the viewer's decoder.
-    pub queue: u32,
+    pub queue: Option<u32>,
 }
 
 /// The colour of H.264 pictures in WebCodecs' words (`VideoColorSpaceInit`): what the VUI says.
@@ -191,6 +191,8 @@ mod tests {
         let Client::Input(input) = input else { panic!("{input:?}") };
         assert_eq!(input.view, 3);
         assert!(matches!(input.event, Event::Pointer { buttons: 1, shift: false, .. }));
+        let unknown = r#"{"type":"ack","sequence":1,"frames":2,"decode_us":null,"queue":null}"#;
+        assert!(matches!(serde_json::from_str::<Client>(unknown), Ok(Client::Ack(Ack { queue: None, .. }))));
         assert_eq!(serde_json::from_str::<Client>(r#"{"type":"keyframe"}"#).unwrap(), Client::Keyframe);
         assert!(serde_json::from_str::<Client>(r#"{"type":"format-disk"}"#).is_err());
     }

@@ -148,7 +148,7 @@ def full(test, browser):
             second = Page(browser, (960, 600))
             second.allowed.append("503")
             second.open(f"{gsk.url}?via={via}")
-            words = second.says("places are taken", 5)
+            words = second.says("places for viewers are taken", 5)
             test.shot(second, f"{via}-words")
             first.check()
             first.close()

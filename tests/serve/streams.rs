@@ -139,9 +139,9 @@ fn beyond_the_most_viewers_one_is_told_who_has_the_places() {
     assert_eq!((answer.code, answer.header("retry-after")), (503, Some("2")));
     let body = answer.json();
     assert_eq!(body["state"], "streaming");
-    assert!(body["reason"].as_str().unwrap().contains("all 1 viewers' places"), "{body}");
+    assert!(body["reason"].as_str().unwrap().contains("all places for viewers are taken (--max-viewers 1)"), "{body}");
     assert_eq!(body["holders"], serde_json::json!(["1 viewer of h264"]));
-    assert!(Viewer::join(gsk.addr, "/ws").last_word().contains("all 1 viewers' places"));
+    assert!(Viewer::join(gsk.addr, "/ws").last_word().contains("all places for viewers are taken (--max-viewers 1)"));
     // One who only listens takes no place.
     assert_eq!(Viewer::join(gsk.addr, "/ws?video=none").said("hello")["state"], "streaming");
     first.unit();
