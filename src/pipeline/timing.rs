@@ -200,7 +200,7 @@ mod tests {
             let now = 5_000_000 + n * 33_333;
             rate.record(now, 1000);
             match rate.per_second(now) {
-                None => assert!(n < 15, "frame {n}"),
+                None => assert!(n <= 15, "frame {n}"),
                 Some((fps, bps)) => {
                     assert!(
                         n >= 15 && (fps - 30.0).abs() < 2.1 && (bps - 240_000.0).abs() < 17_000.0,
