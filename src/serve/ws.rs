@@ -98,6 +98,9 @@ impl Chunk {
     fn write(&mut self, stream: &TcpStream) -> io::Result<()> {
         while self.head.has_remaining() || self.body.has_remaining() {
             let n = stream.try_write_vectored(&[IoSlice::new(&self.head), IoSlice::new(&self.body)])?;
+            if n == 0 {
+                return Err(ErrorKind::WriteZero.into());
+            }
             let head = n.min(self.head.len());
             self.head.advance(head);
             self.body.advance(n - head);
