@@ -133,7 +133,7 @@ impl Default for Timing {
     }
 }
 
-/// Events and bytes a second over the last [`Rate::SPAN_US`].
+/// Events and bytes a second over the last two seconds.
 #[derive(Debug, Default)]
 pub struct Rate {
     events: VecDeque<(u64, usize)>,

@@ -1,7 +1,7 @@
 //! The demo scene: solids in motion over a floor, with captions, a time mark and fine patterns, to look at and to judge
 //! a stream by. A viewer's input moves its camera.
 //!
-//! [`model`] and [`overlay`] say what a picture holds, in pixels; [`gl`] and [`cpu`] draw that.
+//! `model` and `overlay` say what a picture holds, in pixels; `gl` and `cpu` draw that.
 
 mod backdrop;
 mod camera;
