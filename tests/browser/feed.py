@@ -58,7 +58,8 @@ def main():
         out.write(frame[:len(frame) // 2])
         out.flush()
     elif mode == "hang":
-        frames(60)
+        # Long enough for the slowest way to the screen to have begun.
+        frames(150)
         out.write(frame[:len(frame) // 2])
         out.flush()
         noted()

@@ -218,8 +218,8 @@ fn configure(p: &mut sys::SEncParamExt, config: &Config) {
     p.iTargetBitrate = bitrate;
     p.iMaxBitrate = bitrate;
     p.fMaxFrameRate = fps;
-    // Frames come when the picture changes: bits are shared out by their times, not by their count.
-    p.iRCMode = sys::RC_TIMESTAMP_MODE;
+    // It holds the rate on any picture; sharing bits out by the frames' times falls far short of it on hard ones.
+    p.iRCMode = sys::RC_BITRATE_MODE;
     // A frame in is an access unit out: what to leave out is decided before the encoder.
     p.bEnableFrameSkip = false;
     p.uiIntraPeriod = 0;
