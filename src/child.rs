@@ -288,15 +288,7 @@ fn end_descendants() {
 
 /// Our children, dead ones included. (Not all kernels have `/proc/PID/task/TID/children`.)
 fn children() -> Vec<Pid> {
-    let me = rustix::process::getpid().as_raw_nonzero().to_string();
-    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
-    let child = |entry: std::fs::DirEntry| {
-        let pid = Pid::from_raw(entry.file_name().to_str()?.parse().ok()?)?;
-        let stat = std::fs::read(entry.path().join("stat")).ok()?;
-        // "PID (NAME) STATE PARENT …", where NAME may hold anything.
-        let behind = &stat[stat.iter().rposition(|&b| b == b')')? + 1..];
-        let parent = behind.split(|&b| b == b' ').nth(2)?;
-        (parent == me.as_bytes()).then_some(pid)
-    };
-    entries.flatten().filter_map(child).collect()
+    let me = std::process::id();
+    let ours = crate::proc::pids().into_iter().filter(|&pid| crate::proc::stat(pid).is_some_and(|s| s.parent == me));
+    ours.filter_map(|pid| Pid::from_raw(pid as i32)).collect()
 }

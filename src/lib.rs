@@ -10,11 +10,12 @@
 //! 7  cli        clap definitions, one file a command: parse, call, print
 //! 5  serve      one worker over the network: HTTP, WebSocket, MP4, JPEG; who may talk to it; the viewer page
 //! 4  pipeline   source -> newest frame -> encoder -> broadcast; timing
-//! 1  wire       pure types of what crosses a process: /status, gsk.v1 messages, input events
-//! 0  output error exit config clock child
+//! 2  lease      encoder slots across processes; how many there are is an argument
+//! 1  wire       pure types of what crosses a process: /status, gsk.v1 messages, input events, lease records
+//! 0  output error exit config clock child proc
 //! ```
 //!
-//! The numbers leave room for what stands between: leases (2), the GPU's libraries (3), containers and profiling
+//! The numbers leave room for what stands between: the GPU's libraries (3), containers and profiling
 //! beside `serve` (5), benches and diagnosis above it (6).
 //!
 //! # The road of one frame
@@ -64,7 +65,9 @@ pub mod clock;
 pub mod config;
 pub mod error;
 pub mod exit;
+pub mod lease;
 pub mod output;
 pub mod pipeline;
+pub mod proc;
 pub mod serve;
 pub mod wire;

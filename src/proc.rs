@@ -1,0 +1,90 @@
+//! What `/proc` says of a process: the kernel's word, where records and environments only suggest.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+
+/// The inode number of the machine's own pid namespace (`PROC_PID_INIT_INO` in Linux's `include/linux/proc_ns.h`).
+const INITIAL_NAMESPACE: u64 = 0xEFFF_FFFC;
+
+/// One line of `/proc/PID/stat`, as far as it is used here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stat {
+    pub parent: u32,
+    /// Clock ticks from boot to the process's start: with the pid it names one process, not a later one of that number.
+    pub start: u64,
+    /// It has ended, and only waits to be reaped: its descriptors are closed.
+    pub ended: bool,
+}
+
+/// What runs under a pid now; `None`: nothing, or nothing that may be seen.
+pub fn stat(pid: u32) -> Option<Stat> {
+    parse(&fs::read(format!("/proc/{pid}/stat")).ok()?)
+}
+
+/// proc_pid_stat(5): "PID (NAME) STATE PARENT …", where NAME may hold anything; the start is field 22.
+fn parse(stat: &[u8]) -> Option<Stat> {
+    let behind = &stat[stat.iter().rposition(|&b| b == b')')? + 1..];
+    let mut fields = std::str::from_utf8(behind).ok()?.split_ascii_whitespace();
+    let state = fields.next()?;
+    let parent = fields.next()?.parse().ok()?;
+    let start = fields.nth(17)?.parse().ok()?;
+    Some(Stat { parent, start, ended: matches!(state, "Z" | "X") })
+}
+
+/// Every pid that can be seen.
+pub fn pids() -> Vec<u32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+}
+
+/// The kernel's name for the program, at most 15 bytes.
+pub fn name(pid: u32) -> Option<String> {
+    let name = fs::read(format!("/proc/{pid}/comm")).ok()?;
+    Some(String::from_utf8_lossy(&name).trim_end().to_string())
+}
+
+/// The user that a process runs as.
+pub fn user(pid: u32) -> Option<u32> {
+    Some(fs::metadata(format!("/proc/{pid}")).ok()?.uid())
+}
+
+/// The inode number of a process's pid namespace: pids of different ones cannot be compared.
+pub fn namespace(pid: u32) -> Option<u64> {
+    namespace_at(&format!("/proc/{pid}/ns/pid"))
+}
+
+/// Our own pid namespace; 0 where there is no `/proc`.
+pub fn own_namespace() -> u64 {
+    namespace_at("/proc/self/ns/pid").unwrap_or(0)
+}
+
+fn namespace_at(path: &str) -> Option<u64> {
+    Some(fs::metadata(path).ok()?.ino())
+}
+
+/// Whether this process sees the machine's own pids, as the driver reports them, and not a container's.
+pub fn sees_host_pids() -> bool {
+    own_namespace() == INITIAL_NAMESPACE
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_may_hold_anything() {
+        let line = b"17 (a) Z (b)) S 4 17 17 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 98765 1 2\n";
+        assert_eq!(parse(line), Some(Stat { parent: 4, start: 98765, ended: false }));
+        assert_eq!(parse(b"17 (a) Z 4 0"), None);
+    }
+
+    #[test]
+    fn a_process_sees_itself() {
+        let me = std::process::id();
+        let stat = stat(me).unwrap();
+        assert_eq!((stat.parent, stat.ended), (std::os::unix::process::parent_id(), false));
+        assert!(stat.start > 0 && pids().contains(&me));
+        assert_eq!(namespace(me), Some(own_namespace()));
+        assert_eq!(user(me), Some(rustix::process::getuid().as_raw()));
+    }
+}
