@@ -5,20 +5,21 @@
 //! only gsk has. When gsk is gone, in whatever way, the kernel closes that end; the guard sees it and ends every
 //! descendant. (A parent-death signal alone is tied to a thread of the parent, and misses grandchildren.)
 //!
-//! Over the leash the guard tells two numbers: the error of the start (0: none), and at the end the program's wait
-//! status, once nothing of it is left.
+//! Over the leash the guard tells two numbers: the program's pid, or the error of its start as a negative number, and at
+//! the end the program's wait status, once nothing of it is left.
 //!
 //! A program that starts others through this module calls [`guard_if_asked`] first thing in `main`.
 
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicI32, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -27,8 +28,12 @@ use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions};
 
 use crate::error::{Error, Result};
 
-/// The guard's argv[0]; its first argument is the number of the leash's descriptor.
+/// The guard's argv[0]; its first arguments are the numbers of the leash's descriptor and of the one that the program is
+/// given, or [`APART`].
 const GUARD: &str = "gsk-guard";
+
+/// In place of a descriptor's number: the program gets none, and a process group of its own.
+const APART: &str = "-";
 
 /// The executable that becomes the guard. Unset in a program that would not become one when started again, but
 /// another of itself, and so on.
@@ -39,6 +44,7 @@ pub struct Guarded {
     guard: Child,
     /// Closing it ends the program and its descendants.
     leash: UnixStream,
+    program: Option<OwnedFd>,
     /// Its end was waited for, as long as that is worth while.
     ended: bool,
 }
@@ -49,37 +55,80 @@ impl Guarded {
     /// How long an end is waited for: beyond it, a process hangs in the kernel, and the guard alone waits on.
     const PATIENCE: Duration = Duration::from_millis(900);
 
-    /// Starts a program with pipes on its three streams.
+    /// Starts a program with pipes on its three streams, in a process group of its own.
     pub fn spawn(argv: &[OsString]) -> Result<(Guarded, ChildStdin, ChildStdout, ChildStderr)> {
+        let prepare = |command: &mut Command| {
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+            // Ctrl-C at a terminal is ours to pass on.
+            command.process_group(0);
+        };
+        let mut guarded = Guarded::start(argv, None, prepare)?;
+        let stdin = guarded.guard.stdin.take().expect("piped");
+        let stdout = guarded.guard.stdout.take().expect("piped");
+        let stderr = guarded.guard.stderr.take().expect("piped");
+        Ok((guarded, stdin, stdout, stderr))
+    }
+
+    /// Starts a program with our own streams, in our process group, so that a terminal is as much its own as ours. `keep`
+    /// stays open in it and in what it starts.
+    pub fn attached(argv: &[OsString], keep: BorrowedFd<'_>) -> Result<Guarded> {
+        Guarded::start(argv, Some(keep), |_| {})
+    }
+
+    fn start(argv: &[OsString], keep: Option<BorrowedFd<'_>>, prepare: impl FnOnce(&mut Command)) -> Result<Guarded> {
         let name = argv.first().map_or_else(String::new, |a| a.to_string_lossy().into_owned());
         let failed = |error: io::Error| Error::io(format!("cannot start '{name}'"), error);
         let executable =
             EXECUTABLE.get().ok_or_else(|| Error::bug("child::guard_if_asked was not called at the start"))?;
         let (leash, far) = UnixStream::pair().map_err(failed)?;
-        let number = far.as_raw_fd();
+        let inherited = [Some(far.as_raw_fd()), keep.map(|fd| fd.as_raw_fd())];
         let mut command = Command::new(executable);
-        command.arg0(GUARD).arg(number.to_string()).args(argv);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        // Ctrl-C at a terminal is ours to pass on.
-        command.process_group(0);
-        // SAFETY: between fork and exec only fcntl is called, which is async-signal-safe; `far` is open until spawn returns.
+        let kept = inherited[1].map_or(APART.into(), |number| number.to_string());
+        command.arg0(GUARD).arg(far.as_raw_fd().to_string()).arg(kept).args(argv);
+        prepare(&mut command);
+        // SAFETY: between fork and exec only fcntl is called, which is async-signal-safe; both descriptors are open until
+        // spawn returns.
         unsafe {
             command.pre_exec(move || {
-                let far = BorrowedFd::borrow_raw(number);
-                Ok(rustix::io::fcntl_setfd(far, rustix::io::FdFlags::empty())?)
+                for number in inherited.into_iter().flatten() {
+                    rustix::io::fcntl_setfd(BorrowedFd::borrow_raw(number), rustix::io::FdFlags::empty())?;
+                }
+                Ok(())
             });
         }
-        let mut guard = command.spawn().map_err(failed)?;
+        let guard = command.spawn().map_err(failed)?;
         drop(far);
-        let stdin = guard.stdin.take().expect("piped");
-        let stdout = guard.stdout.take().expect("piped");
-        let stderr = guard.stderr.take().expect("piped");
-        let mut guarded = Guarded { guard, leash, ended: false };
+        let mut guarded = Guarded { guard, leash, program: None, ended: false };
         match guarded.hear() {
-            Ok(0) => Ok((guarded, stdin, stdout, stderr)),
-            Ok(errno) => Err(failed(io::Error::from_raw_os_error(errno))),
+            Ok(pid @ 0..) => {
+                guarded.program =
+                    Pid::from_raw(pid).and_then(|pid| rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok());
+                Ok(guarded)
+            }
+            Ok(errno) => Err(failed(io::Error::from_raw_os_error(-errno))),
             Err(error) => Err(failed(error)),
         }
+    }
+
+    /// From here on, a signal that would end us goes to the program in our place, and we end when it does. Those that a
+    /// terminal sends are passed over: it sends them to the program too.
+    pub fn pass_signals(&self) -> Result<()> {
+        let Some(program) = &self.program else { return Ok(()) };
+        PASSED_TO.store(program.as_raw_fd(), Relaxed);
+        for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT] {
+            // SAFETY: the action is plain data, whole once its three fields are set; `pass` is async-signal-safe.
+            let done = unsafe {
+                let mut action: libc::sigaction = std::mem::zeroed();
+                action.sa_sigaction = pass as *const () as usize;
+                action.sa_flags = libc::SA_SIGINFO | libc::SA_RESTART;
+                libc::sigemptyset(&mut action.sa_mask);
+                libc::sigaction(signal, &action, std::ptr::null_mut())
+            };
+            if done != 0 {
+                return Err(Error::io("cannot catch signals", io::Error::last_os_error()));
+            }
+        }
+        Ok(())
     }
 
     fn hear(&mut self) -> io::Result<i32> {
@@ -159,32 +208,40 @@ pub fn guard_with(executable: impl Into<PathBuf>) {
 }
 
 fn guard(mut args: impl Iterator<Item = OsString>) -> u8 {
-    let number = args.next().and_then(|n| n.to_str()?.parse::<RawFd>().ok());
-    let (Some(number @ 3..), Some(program)) = (number, args.next()) else { return crate::exit::Code::Bug as u8 };
-    // SAFETY: the parent left this descriptor open for us and told its number; nothing else here owns it.
-    let mut leash = unsafe { UnixStream::from_raw_fd(number) };
+    const MISUSED: u8 = crate::exit::Code::Bug as u8;
+    let number = |arg: Option<OsString>| arg?.to_str()?.parse::<RawFd>().ok().filter(|&fd| fd > 2);
+    let (leash, keep) = (number(args.next()), number(args.next()));
+    let (Some(leash), Some(program)) = (leash, args.next()) else { return MISUSED };
+    close_strays(leash, keep);
+    // SAFETY: the parent left these descriptors open for us and told their numbers; nothing else here owns them.
+    let (mut leash, keep) = unsafe { (UnixStream::from_raw_fd(leash), keep.map(|fd| OwnedFd::from_raw_fd(fd))) };
     if rustix::io::fcntl_setfd(&leash, rustix::io::FdFlags::CLOEXEC).is_err() {
-        return crate::exit::Code::Bug as u8;
+        return MISUSED;
     }
-    close_strays(number);
     let _ = rustix::thread::set_name(c"gsk-guard");
     let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
-    let status = match start(&program, args) {
+    let status = match start(&program, args, keep.is_none()) {
         Ok(mut child) => {
-            let _ = tell(&mut leash, 0);
-            // The program's pipes are its own: were the guard to hold them too, their ends would not show.
-            let _ = let_go_of_pipes();
             let pid = Pid::from_child(&child);
+            let _ = tell(&mut leash, pid.as_raw_nonzero().get());
+            // These are the program's own: were the guard to hold them too, their ends would not show.
+            let _ = let_go_of_pipes();
+            let apart = keep.is_none();
+            drop(keep);
+            let end = |signal| match apart {
+                true => rustix::process::kill_process_group(pid, signal),
+                false => rustix::process::kill_process(pid, signal),
+            };
             if !watch(&leash, pid) {
-                let _ = rustix::process::kill_process_group(pid, Signal::TERM);
+                let _ = end(Signal::TERM);
                 wait_for_exit(pid, Guarded::GRACE);
             }
-            let _ = rustix::process::kill_process_group(pid, Signal::KILL);
+            let _ = end(Signal::KILL);
             let status = child.wait().map_or(Signal::KILL.as_raw(), ExitStatus::into_raw);
             end_descendants();
             status
         }
-        Err(error) => error.raw_os_error().unwrap_or(Errno::IO.raw_os_error()),
+        Err(error) => -error.raw_os_error().unwrap_or(Errno::IO.raw_os_error()),
     };
     let _ = tell(&mut leash, status);
     0
@@ -194,23 +251,23 @@ fn tell(leash: &mut UnixStream, number: i32) -> io::Result<()> {
     leash.write_all(&number.to_ne_bytes())
 }
 
-/// Closes what was inherited beyond the standard streams and the leash: whatever gsk was started with, or a library
-/// of its opened without close-on-exec.
-fn close_strays(leash: RawFd) {
+/// Closes what was inherited beyond the standard streams, the leash, and what the program is to keep: whatever gsk was
+/// started with, or a library of its opened without close-on-exec.
+fn close_strays(leash: RawFd, keep: Option<RawFd>) {
     let Ok(entries) = std::fs::read_dir("/proc/self/fd") else { return };
     let open: Vec<RawFd> = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
-    for fd in open.into_iter().filter(|&fd| fd > 2 && fd != leash) {
-        // SAFETY: this process has just begun, and nothing in it owns a descriptor but the leash. One of these numbers
+    for fd in open.into_iter().filter(|&fd| fd > 2 && fd != leash && Some(fd) != keep) {
+        // SAFETY: this process has just begun, and nothing in it owns a descriptor yet. One of these numbers
         // was the directory's own, closed by now: closing it again does nothing.
         unsafe { libc::close(fd) };
     }
 }
 
-/// Starts the program as the leader of a process group, to be killed when this thread, the guard's only one, ends.
+/// Starts the program, to be killed when this thread, the guard's only one, ends; `apart`: as the leader of a process group.
 ///
 /// From here on signals do not reach the guard (a service manager sends its SIGTERM to all of a group's processes): it
 /// goes when the program does, or gsk.
-fn start(program: &OsStr, args: impl Iterator<Item = OsString>) -> io::Result<Child> {
+fn start(program: &OsStr, args: impl Iterator<Item = OsString>, apart: bool) -> io::Result<Child> {
     let guard = rustix::process::getpid();
     // SAFETY: both sets are plain data, initialised by the calls they are passed to; the default disposition runs no
     // code. An ignored SIGCHLD, if inherited, would have the kernel reap children unseen.
@@ -222,7 +279,10 @@ fn start(program: &OsStr, args: impl Iterator<Item = OsString>) -> io::Result<Ch
         before
     };
     let mut command = Command::new(program);
-    command.args(args).process_group(0);
+    command.args(args);
+    if apart {
+        command.process_group(0);
+    }
     // SAFETY: prctl, getppid and pthread_sigmask are async-signal-safe, and nothing is allocated.
     unsafe {
         command.pre_exec(move || {
@@ -243,6 +303,23 @@ fn let_go_of_pipes() -> io::Result<()> {
     rustix::stdio::dup2_stdin(&null)?;
     rustix::stdio::dup2_stdout(&null)?;
     Ok(rustix::stdio::dup2_stderr(&null)?)
+}
+
+/// The pidfd of the program that signals are passed to, or -1.
+static PASSED_TO: AtomicI32 = AtomicI32::new(-1);
+
+extern "C" fn pass(signal: libc::c_int, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
+    // SAFETY: with SA_SIGINFO the kernel hands a valid siginfo; the system call touches no memory of ours, and errno is
+    // put back for the code that was interrupted.
+    unsafe {
+        // The kernel itself speaks for a terminal.
+        if (*info).si_code != libc::SI_KERNEL {
+            let errno = *libc::__errno_location();
+            let nothing = std::ptr::null::<libc::siginfo_t>();
+            libc::syscall(libc::SYS_pidfd_send_signal, PASSED_TO.load(Relaxed), signal, nothing, 0);
+            *libc::__errno_location() = errno;
+        }
+    }
 }
 
 /// Waits for the child's exit (`true`) or the leash's end (`false`).

@@ -9,6 +9,7 @@
 
 pub mod broker;
 mod dir;
+pub mod run;
 
 use std::fs::File;
 use std::io;
