@@ -10,12 +10,13 @@
 //! 7  cli        clap definitions, one file a command: parse, call, print
 //! 5  serve      one worker over the network: HTTP, WebSocket, MP4, JPEG; who may talk to it; the viewer page
 //! 4  pipeline   source -> newest frame -> encoder -> broadcast; timing
+//! 3  gpu        what the machine has, loaded at run time: NVML; the table of boards
 //! 1  wire       pure types of what crosses a process: /status, gsk.v1 messages, input events
 //! 0  output error exit config clock child
 //! ```
 //!
-//! The numbers leave room for what stands between: leases (2), the GPU's libraries (3), containers and profiling
-//! beside `serve` (5), benches and diagnosis above it (6).
+//! The numbers leave room for what stands between: leases (2), containers and profiling beside
+//! `serve` (5), benches and diagnosis above it (6).
 //!
 //! # The road of one frame
 //!
@@ -64,6 +65,7 @@ pub mod clock;
 pub mod config;
 pub mod error;
 pub mod exit;
+pub mod gpu;
 pub mod output;
 pub mod pipeline;
 pub mod serve;
