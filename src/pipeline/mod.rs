@@ -41,6 +41,8 @@ use crate::wire::input::Input;
 pub struct Config {
     pub source: Options,
     pub encoder: encode::Choice,
+    /// How encoders come by the slots that they need.
+    pub slots: Arc<encode::Slots>,
     /// bit/s.
     pub bitrate: u32,
     /// JPEG quality, 1 to 100.
@@ -68,6 +70,7 @@ pub struct Pipeline {
 
 pub(crate) struct Shared {
     choice: encode::Choice,
+    slots: Arc<encode::Slots>,
     target: Mutex<Target>,
     streams: [Arc<Stream>; 2],
     /// The newest frame of a source that feeds us.
@@ -99,8 +102,9 @@ impl Shared {
         encode::Config { size, fps, bitrate, quality }
     }
 
+    /// Whether pictures are of use: without an encoder slot they are not.
     fn watched(&self) -> bool {
-        self.streams.iter().any(|stream| stream.viewers() > 0)
+        self.streams.iter().any(|stream| stream.viewers() > 0 && !stream.starves())
     }
 
     fn demand_changed(&self) {
@@ -145,6 +149,7 @@ impl Pipeline {
         let waiting = Health::Starting(format!("waiting for the first frame of {}", config.source.spec.name()));
         let shared = Arc::new(Shared {
             choice: config.encoder,
+            slots: config.slots,
             target: Mutex::new(target),
             streams: [Stream::new(Codec::H264), Stream::new(Codec::Jpeg)],
             latest: Mutex::default(),

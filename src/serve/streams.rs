@@ -14,12 +14,14 @@ use tokio::time::timeout;
 
 use super::worker::{Seat, Worker};
 use crate::error::{Error, Kind};
+use crate::lease::broker::holder;
+use crate::lease::{Denied, Refusal};
 use crate::pipeline::Health;
 use crate::pipeline::broadcast::{Packet, Waiting};
-use crate::pipeline::encode::Codec;
+use crate::pipeline::encode::{Codec, WhenFull};
 use crate::pipeline::mp4::{Fragmenter, Timeline};
 use crate::pipeline::queue::Item;
-use crate::wire::status::Condition;
+use crate::wire::status::{self, Condition};
 
 /// How long a request waits for the first picture before it is told that there is none.
 const FIRST: Duration = Duration::from_secs(10);
@@ -106,7 +108,7 @@ async fn stream_of(
 
 /// A seat and its first unit, or the answer to give in its place. `HEAD` starts nothing and gets none.
 async fn open(
-    worker: &Worker,
+    worker: &Arc<Worker>,
     method: &Method,
     codec: Codec,
 ) -> Result<Option<(Seat<Waiting>, Arc<Packet>)>, Box<Response>> {
@@ -115,9 +117,14 @@ async fn open(
     }
     let now = || worker.condition().borrow().clone();
     if method == Method::HEAD {
-        return match worker.encodes(codec) {
-            Ok(()) => Ok(None),
-            Err(error) => Err(refused(&error, now(), worker)),
+        worker.encodes(codec).map_err(|error| refused(&error, now(), worker))?;
+        let with = worker.clone();
+        // The driver is asked, which may take its time.
+        let slot = tokio::task::spawn_blocking(move || with.has_slot(codec)).await;
+        return match slot {
+            Ok(Err(Denied::Full(full))) => Err(without_slot(&full, now())),
+            Ok(Err(Denied::Failed(error))) => Err(refused(&error, now(), worker)),
+            _ => Ok(None),
         };
     }
     let seat = worker.join(codec).map_err(|error| refused(&error, now(), worker))?;
@@ -133,6 +140,9 @@ async fn open(
     let mut health = worker.pipeline.health();
     let first = tokio::select! {
         first = timeout(FIRST, first) => first,
+        full = worker.lacks_slot(codec), if worker.settings.when_full != WhenFull::Wait => {
+            return Err(without_slot(&full, now()));
+        }
         _ = health.wait_for(|health| matches!(health, Health::Failed(_))) => Ok(None),
     };
     match first {
@@ -155,6 +165,13 @@ fn refused(error: &Error, now: Condition, worker: &Worker) -> Box<Response> {
         Kind::Capacity => refusal(StatusCode::SERVICE_UNAVAILABLE, &condition, &worker.holders()),
         _ => refusal(StatusCode::CONFLICT, &condition, &[]),
     }
+}
+
+/// No encoder slot is free: who holds them.
+fn without_slot(full: &Refusal, now: Condition) -> Box<Response> {
+    let holders: Vec<String> = full.held.iter().map(holder).collect();
+    let condition = Condition { state: status::State::NoSlot, reason: full.error().to_string(), ..now };
+    refusal(StatusCode::SERVICE_UNAVAILABLE, &condition, &holders)
 }
 
 /// A refusal in words, with who holds what is missing.
