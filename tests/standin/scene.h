@@ -78,7 +78,7 @@
  *     end-of-stream pid= session=
  *     invalidate pid= session= timestamp=
  *     close pid= session= frames=
- *     vanished pid= session=                                     its process died; written by who notices
+ *     vanished pid= holder= session=                             the holder died; written by who notices (pid)
  *     fault pid= function= call= code=
  *     hang pid= function= call=
  *     violation pid= function= code= what="..."                  a call that the real driver refuses as well
@@ -86,7 +86,86 @@
  *                                                                input-buffer, bitstream-buffer, registered-resource,
  *                                                                mapped-resource, locked-input, locked-bitstream,
  *                                                                nvml-init, context, primary-context, memory,
- *                                                                host-memory, stream, event
+ *                                                                host-memory, stream, event. What belongs to a session
+ *                                                                that is closed leaks at its close.
  */
 #ifndef STANDIN_SCENE_H
 #define STANDIN_SCENE_H
+
+#include <limits.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#define MIB (1024ull * 1024ull)
+#define MAX_BOARDS 16
+#define MAX_LINES 256 /* foreign sessions, processes and faults of one scene, each */
+
+enum codec { CODEC_H264, CODEC_HEVC, CODEC_AV1 };
+enum mig { MIG_NONE, MIG_OFF, MIG_ON };
+
+struct board {
+    char name[96], uuid[80], unsupported[1024];
+    uint32_t pci_domain, pci_bus, pci_device;
+    int cc_major, cc_minor;
+    unsigned engines, codecs; /* `codecs` is a set of 1 << codec */
+    bool geforce;
+    unsigned encoder_util, decoder_util, gpu_util, mem_util, capacity;
+    uint64_t mem_total, mem_used, session_mem; /* bytes */
+    uint64_t encode_us;
+    enum mig mig;
+};
+
+struct foreign {
+    unsigned board, pid, codec, width, height, fps, latency_us, session;
+};
+
+struct process {
+    unsigned board, pid;
+    uint64_t mem; /* bytes */
+    bool graphics;
+};
+
+struct fault {
+    char function[64];
+    uint64_t call;
+    bool onwards, hang;
+    int code;    /* of a fault */
+    int64_t ms;  /* of a hang; -1 for ever */
+};
+
+struct scene {
+    char driver[64], nvml[80], log[PATH_MAX];
+    int cuda;
+    unsigned nvenc_major, nvenc_minor;
+    int64_t limit; /* -1: none */
+    int limit_code;
+    uint64_t race_insufficient;
+    unsigned race_fewer;
+    unsigned boards, foreigns, processes, faults;
+    struct board board[MAX_BOARDS];
+    struct foreign foreign[MAX_LINES];
+    struct process process[MAX_LINES];
+    struct fault fault[MAX_LINES];
+};
+
+/* The scene as it is now, or NULL without GSK_STANDIN. It never changes and is never freed: when the file does,
+ * there is another one. */
+const struct scene *scene_now(void);
+
+/* The scene's path, with a suffix. */
+void scene_path(char path[PATH_MAX], const char *suffix);
+
+/* Begins an entry point: counts the call, hangs if the scene says so. True: answer `*code` and do nothing else,
+ * be it a fault's or `absent`, that of a host without a device. */
+bool scene_refuses(const char *function, int absent, int *code);
+
+/* One line of the log. `format` may be NULL. */
+void scene_log(const char *event, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* Nanoseconds of the monotonic clock, which all processes share. */
+uint64_t clock_ns(void);
+
+/* A string safely into an array; what does not fit is cut. */
+void copy_text(char *into, uint64_t room, const char *text);
+
+#endif
