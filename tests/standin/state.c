@@ -193,20 +193,33 @@ void state_close(unsigned slot) {
     state_unlock();
 }
 
-bool state_memory(const struct scene *scene, unsigned board, int64_t bytes) {
-    lock();
-    prune();
-    bool enough = bytes <= 0 || fits(scene, board, (uint64_t)bytes);
+/* This process's entry for its contexts on a board, or MAX_ENTRIES. */
+static unsigned context_slot(unsigned board) {
     unsigned slot = 0;
     while (slot < MAX_ENTRIES) {
         const struct entry *entry = &state->entry[slot];
         if (entry->kind == KIND_CONTEXT && entry->board == board && is_mine(entry)) break;
         slot++;
     }
+    return slot;
+}
+
+bool state_memory(const struct scene *scene, unsigned board, int64_t bytes) {
+    lock();
+    prune();
+    bool enough = bytes <= 0 || fits(scene, board, (uint64_t)bytes);
+    unsigned slot = context_slot(board);
     if (enough && slot == MAX_ENTRIES) take(KIND_CONTEXT, board, 0, &slot);
     if (enough) state->entry[slot].mem += (uint64_t)bytes;
     state_unlock();
     return enough;
+}
+
+void state_leave(unsigned board) {
+    lock();
+    unsigned slot = context_slot(board);
+    if (slot < MAX_ENTRIES) give_back(slot);
+    state_unlock();
 }
 
 uint64_t state_used(const struct scene *scene, unsigned board) {

@@ -51,6 +51,9 @@ void state_close(unsigned slot);
 /* Adds to the memory of this process on a board (made at its first use), or takes away. False where less is free. */
 bool state_memory(const struct scene *scene, unsigned board, int64_t bytes);
 
+/* This process has no context on the board any more. */
+void state_leave(unsigned board);
+
 /* All entries that live, after those of dead processes were cleared. Returns their number. */
 unsigned state_see(struct seen into[MAX_ENTRIES]);
 
