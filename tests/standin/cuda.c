@@ -12,7 +12,8 @@
 #define MAX_CONTEXTS 1024
 #define MAX_DEPTH 32
 
-static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;      /* of the lists */
+static pthread_mutex_t life_mutex = PTHREAD_MUTEX_INITIALIZER; /* of contexts that begin and end; taken first */
 static bool initialised;
 static unsigned devices;
 static unsigned board_of[MAX_BOARDS];
@@ -79,11 +80,14 @@ struct object *object_around(uint64_t address, size_t size) {
 
 void objects_leak(const struct context *context) {
     static const char *const kinds[] = {"memory", "host-memory", "stream", "event"};
-    for (struct object *object = objects, *next; object; object = next) {
-        next = object->next;
-        if (context && object->context != context) continue;
+    for (;;) {
+        pthread_mutex_lock(&mutex);
+        struct object *object = objects;
+        while (object && context && object->context != context) object = object->next;
+        pthread_mutex_unlock(&mutex);
+        if (!object) return;
         scene_log("leak", "kind=%s handle=%p", kinds[object->kind], object->base ? (void *)object->base : (void *)object);
-        if (context) object_free(object);
+        object_free(object);
     }
 }
 
@@ -368,17 +372,21 @@ API int cuDevicePrimaryCtxRetain(struct context **context, int device) {
     BEGIN_ON(device);
     if (!context) return INVALID_VALUE;
     *context = &primary[device];
+    pthread_mutex_lock(&life_mutex);
     (*context)->primary = true;
     if ((*context)->retained++ == 0) context_begins(*context, device);
+    pthread_mutex_unlock(&life_mutex);
     return CUDA_SUCCESS;
 }
 
 API int cuDevicePrimaryCtxRelease_v2(int device) {
     BEGIN_ON(device);
     struct context *context = &primary[device];
-    if (!context->retained) return violation(__func__, INVALID_CONTEXT, "released more often than retained");
-    if (--context->retained == 0) context_ends(context);
-    return CUDA_SUCCESS;
+    pthread_mutex_lock(&life_mutex);
+    bool retained = context->retained > 0;
+    if (retained && --context->retained == 0) context_ends(context);
+    pthread_mutex_unlock(&life_mutex);
+    return retained ? CUDA_SUCCESS : violation(__func__, INVALID_CONTEXT, "released more often than retained");
 }
 
 API int cuDevicePrimaryCtxGetState(int device, unsigned *flags, int *active) {
@@ -411,7 +419,9 @@ API int cuCtxCreate_v2(struct context **context, unsigned flags, int device) {
     pthread_mutex_unlock(&mutex);
     if (!room) return OUT_OF_MEMORY;
     (*context)->flags = flags;
+    pthread_mutex_lock(&life_mutex);
     context_begins(*context, device);
+    pthread_mutex_unlock(&life_mutex);
     return push(*context);
 }
 
@@ -419,7 +429,9 @@ API int cuCtxDestroy_v2(struct context *context) {
     BEGIN();
     if (!known(context) || !context->alive) return violation(__func__, INVALID_CONTEXT, "no such context");
     if (context->primary) return violation(__func__, INVALID_CONTEXT, "a primary context is released, not destroyed");
-    context_ends(context);
+    pthread_mutex_lock(&life_mutex);
+    if (context->alive) context_ends(context);
+    pthread_mutex_unlock(&life_mutex);
     if (current_context() == context) depth--;
     return CUDA_SUCCESS;
 }
