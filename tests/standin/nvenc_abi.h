@@ -268,7 +268,7 @@ static_assert(sizeof(struct register_resource) == 1536 && offsetof(struct regist
                   offsetof(struct register_resource, reserved2) == 1048,
               "NV_ENC_REGISTER_RESOURCE");
 
-struct stat {
+struct encode_stat {
     uint32_t version, reserved;
     void *bitstream;
     uint32_t size, type, last_valid, slice_offsets[16], picture, qp, bits, ltr_index, intra_mbs, inter_mbs;
@@ -276,7 +276,7 @@ struct stat {
     uint32_t reserved1[226];
     void *reserved2[64];
 };
-static_assert(sizeof(struct stat) == 1544 && offsetof(struct stat, picture) == 92 && offsetof(struct stat, reserved2) == 1032, "NV_ENC_STAT");
+static_assert(sizeof(struct encode_stat) == 1544 && offsetof(struct encode_stat, picture) == 92 && offsetof(struct encode_stat, reserved2) == 1032, "NV_ENC_STAT");
 
 struct sequence_params {
     uint32_t version, room, sps_id, pps_id;

@@ -71,7 +71,7 @@
  * One line an event, each one write: the event, `pid=`, then what belongs to it.
  *
  *     open pid= session= board=                                  a session is open
- *     refused pid= board= code= reason=limit|no-engine|memory    ... or is not
+ *     refused pid= [board=] code= reason=limit|no-engine|memory|version    ... or is not
  *     initialize pid= session= size=WxH fps=NUM/DEN bitrate= gop= bframes= preset= tuning= aud=
  *     reconfigure pid= session= size=WxH fps=NUM/DEN bitrate= max-bitrate= vbv= reset= idr=
  *     force-idr pid= session= frame=                             a picture that the caller asked to be an IDR
