@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::Shared;
-use super::broadcast::{Broadcast, Packet, Ready, Viewer};
+use super::broadcast::{Broadcast, Format, Packet, Ready, Viewer};
 use super::cadence::{Cadence, Step};
 use super::encode::{self, Codec, Encoder, Unit};
 use super::frame::Frame;
@@ -40,6 +40,8 @@ struct Inbox {
 #[derive(Default)]
 struct Report {
     info: Option<encode::Info>,
+    /// Of the units that it gives; none before the first.
+    format: Option<Format>,
     error: Option<Error>,
     rate: Rate,
     last_key_us: Option<u64>,
@@ -59,6 +61,8 @@ struct Counters {
 pub struct Snapshot {
     pub codec: Codec,
     pub info: Option<encode::Info>,
+    /// What the open encoder's units are, once there is one.
+    pub format: Option<Format>,
     pub error: Option<Error>,
     pub viewers: usize,
     /// Units a second and bit/s, where measured.
@@ -184,6 +188,7 @@ impl Stream {
         Snapshot {
             codec: self.codec,
             info: report.info.clone(),
+            format: report.format.clone(),
             error: report.error.clone(),
             viewers: self.viewers(),
             fps,
@@ -239,7 +244,9 @@ impl Stream {
             drop(inbox);
             if waited.timed_out() {
                 work.encoder = None;
-                self.report.lock().unwrap().info = None;
+                let mut report = self.report.lock().unwrap();
+                (report.info, report.format) = (None, None);
+                drop(report);
                 shared.changed();
             }
             return !stop;
@@ -334,13 +341,16 @@ impl Stream {
         let sequence = self.counters.encoded.fetch_add(1, Relaxed) as u32;
         let published = now_us();
         let packet = Packet::new(self.codec, sequence, unit, published);
-        let recovered = {
+        let news = {
             let mut report = self.report.lock().unwrap();
             report.rate.record(published, packet.message.len());
-            if packet.key {
+            let format = packet.format();
+            let reformed = format.is_some() && format != report.format;
+            if format.is_some() {
                 report.last_key_us = Some(published);
+                report.format = format;
             }
-            report.error.take().is_some()
+            report.error.take().is_some() || reformed
         };
         if packet.key {
             // Whoever asked until now gets this one.
@@ -353,7 +363,7 @@ impl Stream {
         timing.record(Stage::Convert, handed, converted - started);
         timing.record(Stage::Encode, handed, encoded - converted);
         timing.record(Stage::Publish, handed, (handed - captured.1).saturating_sub(encoded - started));
-        if recovered {
+        if news {
             shared.changed();
         }
     }

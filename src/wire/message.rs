@@ -117,7 +117,8 @@ pub enum Server<'a> {
         input: bool,
         server_us: u64,
     },
-    /// Before the first key unit that it governs.
+    /// Before the first key unit that it governs. Where no video was asked for, of that beside: when it is known, and
+    /// when it changes.
     Config {
         codec: &'a str,
         width: u32,

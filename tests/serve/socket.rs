@@ -74,6 +74,53 @@ fn video_can_be_declined_or_be_jpeg() {
 }
 
 #[test]
+fn a_session_without_video_is_told_of_that_beside_it() {
+    let rate = |size: &str, bytes: u32, fps: u32| {
+        let frames = format!("printf 'FRAME\\n'; head -c {bytes} /dev/urandom; sleep {}", 1.0 / f64::from(fps));
+        (format!("printf 'YUV4MPEG2 {size} F{fps}:1\\n'"), frames)
+    };
+    let ((head, frames), (other_head, other_frames)) = (rate("W64 H64", 6144, 25), rate("W128 H96", 18432, 10));
+    let first = format!("if [ ! -e go ]; then {head}; until [ -e go ]; do {frames}; done; exit 1; fi");
+    let script = format!("{first}; {other_head}; while :; do {other_frames}; done");
+    let gsk = Gsk::start(&["--restart", "on-failure", "--", "sh", "-c", &script]);
+    let nothing_told = |mut viewer: Viewer| {
+        let start = Instant::now();
+        loop {
+            match viewer.next() {
+                Got::Said(message) if message["type"] == "stats" && start.elapsed() > Duration::from_secs(1) => break,
+                Got::Said(message) => assert_ne!(message["type"], "config", "nothing is encoded"),
+                other => panic!("{other:?}"),
+            }
+        }
+        viewer
+    };
+    let mut quiet = nothing_told(Viewer::join(gsk.addr, "/ws?video=none"));
+
+    let mut watcher = Viewer::join(gsk.addr, "/ws");
+    let config = watcher.said("config");
+    assert_eq!((&config["width"], &config["fps"]), (&64.into(), &25.0.into()));
+    let encoder = &gsk.status()["encoder"];
+    assert_eq!(
+        (&config["backend"], &config["hardware"], &config["fallback"]),
+        (&encoder["backend"], &encoder["hardware"], &encoder["fallback"])
+    );
+    assert_eq!(quiet.said("config"), config, "when it is known");
+    let mut late = Viewer::join(gsk.addr, "/ws?video=none");
+    assert!(matches!(late.next(), Got::Said(hello) if hello["type"] == "hello"));
+    assert!(matches!(late.next(), Got::Said(told) if told == config), "to one who comes later at once");
+
+    std::fs::write(gsk.dir.path().join("go"), "").unwrap();
+    let changed = watcher.said("config");
+    assert_eq!((&changed["width"], &changed["fps"]), (&128.into(), &10.0.into()));
+    for listener in [&mut quiet, &mut late] {
+        until(SOON, "what has changed", || (listener.said("config") == changed).then_some(()));
+    }
+    drop(watcher);
+    gsk.await_status(SOON, "the encoder's end", |status| (status["encoder"]["open"] == false).then_some(()));
+    nothing_told(Viewer::join(gsk.addr, "/ws?video=none"));
+}
+
+#[test]
 fn pings_are_answered_with_both_clocks() {
     let gsk = Gsk::start(&SMALL);
     let mut viewer = Viewer::join(gsk.addr, "/ws?video=none");
