@@ -133,7 +133,10 @@ impl Worker {
 
     /// Works the state out anew, and tells everybody if it is; `since` moves only with the state.
     fn refresh(&self) {
-        let mut told = self.told.lock().unwrap();
+        self.tell_news(&mut self.told.lock().unwrap());
+    }
+
+    fn tell_news(&self, told: &mut Option<Bytes>) {
         let (state, reason) = self.judge();
         let new = self.condition.send_if_modified(|old| {
             if (old.state, &old.reason) == (state, &reason) {
@@ -154,9 +157,10 @@ impl Worker {
         }
     }
 
-    /// Takes a session in: what it is told at first, and then whatever changes.
+    /// Takes a session in: it is told how things stand, and from then on whatever changes.
     pub fn greet(&self, session: &Arc<Session>) {
-        let told = self.told.lock().unwrap();
+        let mut told = self.told.lock().unwrap();
+        self.tell_news(&mut told);
         session.hello();
         if let (Some(config), false) = (&*told, session.video) {
             session.post(config.clone());

@@ -23,6 +23,7 @@ use super::Input;
 use super::connection::{Connection, STALLED};
 use super::worker::{Seat, Worker, last_word};
 use crate::clock::now_us;
+use crate::error;
 use crate::pipeline::broadcast::{Format, Packet, Viewer};
 use crate::pipeline::encode::Codec;
 use crate::pipeline::h264::ParameterSets;
@@ -192,11 +193,16 @@ impl Session {
         };
         let video = video != Some(Video::None);
         let session = Arc::new(Session { worker, codec, video, stream, out: Mutex::default(), wake: Notify::new() });
+        // The seat first, so that the state of the greeting counts it; nothing is sent from there before the greeting.
+        let seat = video.then(|| session.seat()).transpose();
         session.worker.greet(&session);
-        let seated = if video { session.take_seat() } else { Ok(()) };
-        let over = match seated {
-            Ok(()) => session.listen(read).await,
-            Err(over) => over,
+        let over = match seat {
+            Ok(seat) => {
+                session.out.lock().unwrap().seat = seat;
+                session.pump();
+                session.listen(read).await
+            }
+            Err(error) => Over::Bye(error.to_string()),
         };
         session.worker.sessions.remove(&session);
         if let Over::Bye(reason) = over {
@@ -225,17 +231,14 @@ impl Session {
     }
 
     /// A place among the viewers.
-    fn take_seat(self: &Arc<Self>) -> Result<(), Over> {
+    fn seat(self: &Arc<Self>) -> error::Result<Seat<Viewer>> {
         let session: Weak<Session> = Arc::downgrade(self);
         let ready = Box::new(move || {
             if let Some(session) = session.upgrade() {
                 session.pump();
             }
         });
-        let seat = self.worker.join_with(self.codec, ready).map_err(|error| Over::Bye(error.to_string()))?;
-        self.out.lock().unwrap().seat = Some(seat);
-        self.pump();
-        Ok(())
+        self.worker.join_with(self.codec, ready)
     }
 
     /// Sends a whole frame, or lets it wait behind what does.

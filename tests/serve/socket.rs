@@ -74,6 +74,27 @@ fn video_can_be_declined_or_be_jpeg() {
 }
 
 #[test]
+fn a_viewer_is_greeted_with_the_state_that_its_coming_makes() {
+    let gsk = Gsk::start(&SMALL);
+    for path in ["/ws", "/ws?video=jpeg"].repeat(5) {
+        gsk.await_state(SOON, "idle");
+        let mut viewer = Viewer::join(gsk.addr, path);
+        let Got::Said(hello) = viewer.next() else { panic!("a unit before hello") };
+        assert_eq!(
+            (&hello["type"], &hello["state"], &hello["reason"]),
+            (&"hello".into(), &"streaming".into(), &"".into())
+        );
+        loop {
+            match viewer.next() {
+                Got::Said(message) => assert_ne!(message["type"], "state", "nothing has changed since"),
+                Got::Unit(_) => break,
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+}
+
+#[test]
 fn a_session_without_video_is_told_of_that_beside_it() {
     let rate = |size: &str, bytes: u32, fps: u32| {
         let frames = format!("printf 'FRAME\\n'; head -c {bytes} /dev/urandom; sleep {}", 1.0 / f64::from(fps));
