@@ -195,6 +195,11 @@ impl Pipeline {
         self.shared.streams.iter().for_each(|stream| stream.retarget());
     }
 
+    /// The bit rate that is aimed at, bit/s.
+    pub fn bitrate(&self) -> u32 {
+        self.shared.target.lock().unwrap().bitrate
+    }
+
     /// Frames a second that are aimed at.
     pub fn fps(&self) -> f64 {
         self.shared.target.lock().unwrap().fps

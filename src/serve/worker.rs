@@ -293,6 +293,8 @@ impl Worker {
             let stats = Server::Stats {
                 fps: stream.fps,
                 bitrate_bps: stream.bitrate_bps,
+                bitrate_asked_bps: self.pipeline.bitrate(),
+                bitrate_most_bps: self.settings.bitrate,
                 viewers,
                 backend: &backend,
                 dropped: stream.skipped,

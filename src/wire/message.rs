@@ -141,6 +141,9 @@ pub enum Server<'a> {
     Stats {
         fps: Option<f64>,
         bitrate_bps: Option<f64>,
+        /// What the encoder is asked for, bit/s, and the most that a viewer may ask for. JPEG has a quality instead.
+        bitrate_asked_bps: u32,
+        bitrate_most_bps: u32,
         viewers: usize,
         backend: &'a str,
         /// Units that viewers skipped, all together.

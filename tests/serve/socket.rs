@@ -238,6 +238,9 @@ fn quality_changes_the_measured_bit_rate_both_ways() {
     // More than the worker was started with is not to be had.
     viewer.say(r#"{"type":"quality","bitrate_bps":4000000000}"#);
     assert!(measured(&mut viewer) < 3_000_000.0 * 1.4);
+    viewer.say(r#"{"type":"quality","bitrate_bps":1500000}"#);
+    until(SOON, "what is asked for", || (viewer.said("stats")["bitrate_asked_bps"] == 1_500_000).then_some(()));
+    assert_eq!(viewer.said("stats")["bitrate_most_bps"], 3_000_000);
 }
 
 #[test]
