@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::Shared;
-use super::broadcast::{Broadcast, Packet, Ready, Viewer};
+use super::broadcast::{Broadcast, Format, Packet, Ready, Viewer};
 use super::cadence::{Cadence, Step};
 use super::encode::{self, Codec, Encoder, Failure, Output, Unit};
 use super::frame::Frame;
@@ -46,6 +46,8 @@ struct Inbox {
 #[derive(Default)]
 struct Report {
     info: Option<encode::Info>,
+    /// Of the units that it gives; none before the first.
+    format: Option<Format>,
     error: Option<Error>,
     no_slot: Option<Refusal>,
     rate: Rate,
@@ -68,6 +70,8 @@ struct Counters {
 pub struct Snapshot {
     pub codec: Codec,
     pub info: Option<encode::Info>,
+    /// What the open encoder's units are, once there is one.
+    pub format: Option<Format>,
     pub error: Option<Error>,
     /// Why there is no encoder slot, while its viewers wait for one.
     pub no_slot: Option<Refusal>,
@@ -209,6 +213,7 @@ impl Stream {
         Snapshot {
             codec: self.codec,
             info: report.info.clone(),
+            format: report.format.clone(),
             error: report.error.clone(),
             no_slot: report.no_slot.clone(),
             viewers: self.viewers(),
@@ -299,7 +304,9 @@ impl Stream {
             drop(inbox);
             if waited.timed_out() {
                 work.encoder = None;
-                self.report.lock().unwrap().info = None;
+                let mut report = self.report.lock().unwrap();
+                (report.info, report.format) = (None, None);
+                drop(report);
                 shared.changed();
             }
             return !stop;
@@ -429,13 +436,16 @@ impl Stream {
         let sequence = self.counters.encoded.fetch_add(1, Relaxed) as u32;
         let published = now_us();
         let packet = Packet::new(self.codec, sequence, unit, published);
-        let recovered = {
+        let news = {
             let mut report = self.report.lock().unwrap();
             report.rate.record(published, packet.message.len());
-            if packet.key {
+            let format = packet.format();
+            let reformed = format.is_some() && format != report.format;
+            if format.is_some() {
                 report.last_key_us = Some(published);
+                report.format = format;
             }
-            report.error.take().is_some()
+            report.error.take().is_some() || reformed
         };
         if packet.key {
             // Whoever asked until now gets this one.
@@ -448,7 +458,7 @@ impl Stream {
         timing.record(Stage::Convert, handed, converted - started);
         timing.record(Stage::Encode, handed, encoded - converted);
         timing.record(Stage::Publish, handed, (handed - captured.1).saturating_sub(encoded - started));
-        if recovered {
+        if news {
             shared.changed();
         }
     }

@@ -105,7 +105,7 @@ pub fn run(settings: Settings, printer: &Printer) -> Result<ExitCode> {
     match ended? {
         Ended::Source(end) if end.code == 0 => Ok(ExitCode::SUCCESS),
         Ended::Source(end) => {
-            printer.error(&Error { hint: end.hint, ..Error::failed(end.reason) });
+            printer.error(&Error { hint: end.hint.clone(), ..Error::failed(end.news()) });
             Ok(ExitCode::from(end.code))
         }
         Ended::Signal(signal) => exit::by_signal(signal),

@@ -53,6 +53,8 @@ pub struct Worker {
     condition: watch::Sender<Condition>,
     joined: Arc<AtomicUsize>,
     pub sessions: Sessions,
+    /// The `config` of those without video. Held while sessions are told of changes, so that news keep their order.
+    told: Mutex<Option<Bytes>>,
     stopping: watch::Sender<Option<String>>,
 }
 
@@ -95,8 +97,12 @@ impl Sessions {
 
     /// Sends the same frame to all.
     pub fn post(&self, frame: &Bytes) {
+        self.post_to(frame, |_| true);
+    }
+
+    fn post_to(&self, frame: &Bytes, whom: impl Fn(&Session) -> bool) {
         let open = self.open.lock().unwrap().clone();
-        open.iter().for_each(|session| session.post(frame.clone()));
+        open.iter().filter(|session| whom(session)).for_each(|session| session.post(frame.clone()));
     }
 
     /// How many there are.
@@ -116,6 +122,7 @@ impl Worker {
             condition: watch::Sender::new(condition),
             joined: Arc::default(),
             sessions: Sessions::default(),
+            told: Mutex::default(),
             stopping: watch::Sender::new(None),
         }
     }
@@ -133,6 +140,10 @@ impl Worker {
 
     /// Works the state out anew, and tells everybody if it is; `since` moves only with the state.
     fn refresh(&self) {
+        self.tell_news(&mut self.told.lock().unwrap());
+    }
+
+    fn tell_news(&self, told: &mut Option<Bytes>) {
         let (state, reason) = self.judge();
         let new = self.condition.send_if_modified(|old| {
             if (old.state, &old.reason) == (state, &reason) {
@@ -146,6 +157,33 @@ impl Worker {
             let frame = ws::text(&Server::State(&self.condition.borrow()));
             self.sessions.post(&frame);
         }
+        let config = self.config_beside();
+        if *told != config {
+            told.clone_from(&config);
+            config.inspect(|frame| self.sessions.post_to(frame, |session| !session.video));
+        }
+    }
+
+    /// Takes a session in: it is told how things stand, and from then on whatever changes.
+    pub fn greet(&self, session: &Arc<Session>) {
+        let mut told = self.told.lock().unwrap();
+        self.tell_news(&mut told);
+        session.hello();
+        if let (Some(config), false) = (&*told, session.video) {
+            session.post(config.clone());
+        }
+        self.sessions.add(session);
+    }
+
+    /// That of the video that a session without any may have beside it.
+    pub fn codec_beside(&self) -> Codec {
+        if self.encodes(Codec::H264).is_ok() { Codec::H264 } else { self.plan.main.codec }
+    }
+
+    /// Of that video, what it is and what makes it; none while nothing does.
+    fn config_beside(&self) -> Option<Bytes> {
+        let stream = self.pipeline.stream(self.codec_beside()).snapshot();
+        ws::config(self, &stream, stream.format.as_ref()?)
     }
 
     fn judge(&self) -> (State, String) {
@@ -290,6 +328,8 @@ impl Worker {
             let stats = Server::Stats {
                 fps: stream.fps,
                 bitrate_bps: stream.bitrate_bps,
+                bitrate_asked_bps: self.pipeline.bitrate(),
+                bitrate_most_bps: self.settings.bitrate,
                 viewers,
                 backend: &backend,
                 dropped: stream.skipped,
