@@ -349,5 +349,8 @@ fn completions_and_man_pages_are_those_of_this_definition() {
         assert_eq!(listed(env!("CARGO_MANIFEST_DIR").into()), made, "nothing is left from commands that are gone");
         names.extend(made);
     }
-    assert_eq!(names, ["_gsk", "_gsk.ps1", "gsk.bash", "gsk.fish", "gsk-lease-run.1", "gsk-lease.1", "gsk-serve.1", "gsk.1"]);
+    assert_eq!(
+        names,
+        ["_gsk", "_gsk.ps1", "gsk.bash", "gsk.fish", "gsk-lease-run.1", "gsk-lease.1", "gsk-serve.1", "gsk.1"]
+    );
 }

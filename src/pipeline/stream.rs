@@ -9,12 +9,11 @@ use std::time::Duration;
 use super::Shared;
 use super::broadcast::{Broadcast, Format, Packet, Ready, Viewer};
 use super::cadence::{Cadence, Step};
-use super::encode::{self, Codec, Encoder, Failure, Output, Unit};
+use super::encode::{self, Codec, Encoder, Failure, NoSlot, Output, Unit};
 use super::frame::Frame;
 use super::timing::{Rate, Stage};
 use crate::clock::now_us;
 use crate::error::{Error, Result};
-use crate::lease::Refusal;
 use crate::wire::status::Cause;
 
 /// A codec's encoder and broadcast.
@@ -49,7 +48,7 @@ struct Report {
     /// Of the units that it gives; none before the first.
     format: Option<Format>,
     error: Option<Error>,
-    no_slot: Option<Refusal>,
+    no_slot: Option<NoSlot>,
     rate: Rate,
     last_key_us: Option<u64>,
 }
@@ -74,7 +73,7 @@ pub struct Snapshot {
     pub format: Option<Format>,
     pub error: Option<Error>,
     /// Why there is no encoder slot, while its viewers wait for one.
-    pub no_slot: Option<Refusal>,
+    pub no_slot: Option<NoSlot>,
     pub viewers: usize,
     /// Units a second and bit/s, where measured.
     pub fps: Option<f64>,
@@ -248,7 +247,7 @@ impl Stream {
                 .unwrap_or_else(|_| Err(Error::bug("the encoder failed by a fault of gsk").into()));
             match done {
                 Ok(()) => {}
-                Err(Failure::NoSlot(refusal)) => self.starve(refusal, shared),
+                Err(Failure::NoSlot(lack)) => self.starve(lack, shared),
                 Err(Failure::Failed(error)) => {
                     work.encoder = None;
                     self.failed(error);
@@ -266,13 +265,13 @@ impl Stream {
     }
 
     /// Tells that there is no encoder slot, and waits until it is worth asking again.
-    fn starve(&self, refusal: Refusal, shared: &Shared) {
+    fn starve(&self, lack: NoSlot, shared: &Shared) {
         if !self.starves.swap(true, Relaxed) {
-            tracing::warn!("no encoder slot: {refusal}");
+            tracing::warn!("{lack}");
         }
         let mut report = self.report.lock().unwrap();
-        let new = report.no_slot.as_ref() != Some(&refusal);
-        (report.no_slot, report.error) = (Some(refusal), None);
+        let new = report.no_slot.as_ref() != Some(&lack);
+        (report.no_slot, report.error) = (Some(lack), None);
         drop(report);
         if new {
             shared.demand_changed();

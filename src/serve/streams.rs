@@ -14,11 +14,10 @@ use tokio::time::timeout;
 
 use super::worker::{Seat, Worker};
 use crate::error::{Error, Kind};
-use crate::lease::broker::holder;
-use crate::lease::{Denied, Refusal};
+use crate::lease::Denied;
 use crate::pipeline::Health;
 use crate::pipeline::broadcast::{Packet, Waiting};
-use crate::pipeline::encode::{Codec, WhenFull};
+use crate::pipeline::encode::{Codec, NoSlot, WhenFull};
 use crate::pipeline::mp4::{Fragmenter, Timeline};
 use crate::pipeline::queue::Item;
 use crate::wire::status::{self, Condition};
@@ -122,7 +121,7 @@ async fn open(
         // The driver is asked, which may take its time.
         let slot = tokio::task::spawn_blocking(move || with.has_slot(codec)).await;
         return match slot {
-            Ok(Err(Denied::Full(full))) => Err(without_slot(&full, now())),
+            Ok(Err(Denied::Full(refusal))) => Err(without_slot(&(&refusal).into(), now())),
             Ok(Err(Denied::Failed(error))) => Err(refused(&error, now(), worker)),
             _ => Ok(None),
         };
@@ -140,8 +139,8 @@ async fn open(
     let mut health = worker.pipeline.health();
     let first = tokio::select! {
         first = timeout(FIRST, first) => first,
-        full = worker.lacks_slot(codec), if worker.settings.when_full != WhenFull::Wait => {
-            return Err(without_slot(&full, now()));
+        lack = worker.lacks_slot(codec), if worker.settings.when_full != WhenFull::Wait => {
+            return Err(without_slot(&lack, now()));
         }
         _ = health.wait_for(|health| matches!(health, Health::Failed(_))) => Ok(None),
     };
@@ -168,10 +167,9 @@ fn refused(error: &Error, now: Condition, worker: &Worker) -> Box<Response> {
 }
 
 /// No encoder slot is free: who holds them.
-fn without_slot(full: &Refusal, now: Condition) -> Box<Response> {
-    let holders: Vec<String> = full.held.iter().map(holder).collect();
-    let condition = Condition { state: status::State::NoSlot, reason: full.error().to_string(), ..now };
-    refusal(StatusCode::SERVICE_UNAVAILABLE, &condition, &holders)
+fn without_slot(lack: &NoSlot, now: Condition) -> Box<Response> {
+    let condition = Condition { state: status::State::NoSlot, reason: lack.to_string(), ..now };
+    refusal(StatusCode::SERVICE_UNAVAILABLE, &condition, &lack.holders)
 }
 
 /// A refusal in words, with who holds what is missing.

@@ -13,9 +13,9 @@ use super::ws::{self, Session};
 use crate::clock::{now_us, rfc3339_now};
 use crate::error::{Error, Kind, Result};
 use crate::gpu;
-use crate::lease::{Denied, Refusal};
+use crate::lease::Denied;
 use crate::pipeline::broadcast::{Ready, Viewer, Waiting};
-use crate::pipeline::encode::{self, Choice, Codec, Slots, WhenFull};
+use crate::pipeline::encode::{self, Choice, Codec, NoSlot, Slots, WhenFull};
 use crate::pipeline::stream;
 use crate::pipeline::timing::Stage;
 use crate::pipeline::{Health, Pipeline};
@@ -200,7 +200,7 @@ impl Worker {
                 let no_slot = streams.iter().find_map(|stream| stream.no_slot.as_ref());
                 match (error, no_slot) {
                     (Some(error), _) => (State::Error, error.to_string()),
-                    (None, Some(refusal)) => (State::NoSlot, refusal.to_string()),
+                    (None, Some(lack)) => (State::NoSlot, lack.reason.clone()),
                     (None, None) => (State::Streaming, String::new()),
                 }
             }
@@ -225,11 +225,11 @@ impl Worker {
     }
 
     /// Waits until a codec's viewers are known to lack an encoder slot.
-    pub async fn lacks_slot(&self, codec: Codec) -> Refusal {
+    pub async fn lacks_slot(&self, codec: Codec) -> NoSlot {
         let mut changes = self.pipeline.changes();
         loop {
-            if let Some(refusal) = self.pipeline.stream(codec).snapshot().no_slot {
-                return refusal;
+            if let Some(lack) = self.pipeline.stream(codec).snapshot().no_slot {
+                return lack;
             }
             if changes.changed().await.is_err() {
                 std::future::pending::<()>().await;

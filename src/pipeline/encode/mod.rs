@@ -7,10 +7,10 @@ mod slots;
 
 use bytes::BytesMut;
 
-pub use self::slots::{Slots, WhenFull};
+pub use self::slots::{NoSlot, Slots, WhenFull};
 use super::frame::{Frame, Size};
-use crate::error::{Error, Result};
-use crate::lease::{Denied, Refusal, Slot};
+use crate::error::{Error, Kind, Result};
+use crate::lease::{Denied, Slot};
 use crate::wire::status::{Cause, Fallback};
 
 /// What a viewer decodes.
@@ -115,14 +115,14 @@ pub struct Unfit {
 #[derive(Clone, Debug)]
 pub enum Failure {
     /// No encoder slot is free; nothing else may take its place.
-    NoSlot(Refusal),
+    NoSlot(NoSlot),
     Failed(Error),
 }
 
 impl From<Failure> for Error {
     fn from(failure: Failure) -> Error {
         match failure {
-            Failure::NoSlot(refusal) => refusal.error(),
+            Failure::NoSlot(lack) => Error::new(Kind::Capacity, "no encoder slot").cause(lack.reason),
             Failure::Failed(error) => error,
         }
     }
@@ -247,8 +247,14 @@ pub fn open(
         Open::WithSlot(open) => {
             let slot = slots.take(codec, config.size).map_err(|denied| without_slot(denied, slots.when_full))?;
             let name = slot.name();
-            let encoder = open(config, slot, output()).map_err(Tried::Unfit)?;
-            Ok((encoder, Some(name)))
+            match open(config, slot, output()) {
+                Ok(encoder) => Ok((encoder, Some(name))),
+                // The driver bears fewer than was thought, or programs took sessions that it does not tell of.
+                Err(Unfit { cause: Cause::Limit, error }) if slots.when_full != WhenFull::Software => {
+                    Err(Tried::Over(Failure::NoSlot(slots.refused(error.to_string()))))
+                }
+                Err(unfit) => Err(Tried::Unfit(unfit)),
+            }
         }
     })
 }
@@ -256,7 +262,7 @@ pub fn open(
 /// What becomes of an encoder that got no slot.
 fn without_slot(denied: Denied, when_full: WhenFull) -> Tried {
     match denied {
-        Denied::Full(refusal) if when_full != WhenFull::Software => Tried::Over(Failure::NoSlot(refusal)),
+        Denied::Full(refusal) if when_full != WhenFull::Software => Tried::Over(Failure::NoSlot((&refusal).into())),
         Denied::Full(refusal) => Tried::Unfit(Unfit { cause: Cause::NoSlot, error: refusal.error() }),
         Denied::Failed(error) => Tried::Unfit(Unfit { cause: Cause::Fault, error }),
     }

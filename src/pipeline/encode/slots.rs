@@ -1,11 +1,13 @@
 //! How an encoder that needs a slot of the machine comes by one.
 
+use std::fmt;
 use std::sync::OnceLock;
 use std::time::Duration;
 
 use super::Codec;
 use crate::gpu::{self, Capacity};
-use crate::lease::{Denied, Pool, Slot};
+use crate::lease::broker::holder;
+use crate::lease::{Denied, Pool, Refusal, Slot};
 use crate::pipeline::frame::Size;
 use crate::wire::lease::Record;
 
@@ -20,6 +22,25 @@ pub enum WhenFull {
     Software,
     /// Viewers wait for a slot.
     Wait,
+}
+
+/// There is no encoder slot: why, and who holds those that there are, in words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NoSlot {
+    pub reason: String,
+    pub holders: Vec<String>,
+}
+
+impl From<&Refusal> for NoSlot {
+    fn from(refusal: &Refusal) -> NoSlot {
+        NoSlot { reason: refusal.to_string(), holders: refusal.held.iter().map(holder).collect() }
+    }
+}
+
+impl fmt::Display for NoSlot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "no encoder slot: {}", self.reason)
+    }
 }
 
 /// How long the driver may take to list its sessions.
@@ -61,6 +82,12 @@ impl Slots {
     pub fn peek(&self) -> Result<(), Denied> {
         let capacity = self.capacity();
         Pool::open()?.peek(capacity.limit, || capacity.pids(DRIVER))
+    }
+
+    /// The state of things where the driver itself refused a session that there was a slot for.
+    pub(super) fn refused(&self, reason: String) -> NoSlot {
+        let held = Pool::open().and_then(|pool| pool.slots()).unwrap_or_default();
+        NoSlot { reason, holders: held.iter().filter(|seen| seen.held).map(holder).collect() }
     }
 
     fn capacity(&self) -> &Capacity {
