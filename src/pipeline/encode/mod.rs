@@ -1,6 +1,7 @@
 //! Encoders: one trait, one file per back end, and the table that `auto` walks.
 
 mod jpeg;
+pub mod nvenc;
 mod nvidia;
 mod openh264;
 
