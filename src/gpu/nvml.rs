@@ -27,7 +27,8 @@ const LIBRARY: &str = "libnvidia-ml.so.1";
 /// How old the answer of [`recent_sessions`] may be.
 const RECENT: Duration = Duration::from_secs(1);
 
-/// Everything that NVML says of this machine, within `limit`.
+/// Everything that NVML says of this machine, within `limit`. To open NVML alone takes a driver that no program uses a second
+/// or more for each GPU (NVIDIA's "Driver Persistence"), so that a `limit` below some seconds takes such a driver for hung.
 pub fn inventory(limit: Duration) -> Inventory {
     match ask(limit, Question::Inventory) {
         Ok(inventory) => inventory,
@@ -36,7 +37,8 @@ pub fn inventory(limit: Duration) -> Inventory {
 }
 
 /// The encoder sessions of all GPUs as they are now, within `limit`; `None` where they cannot be known. Asks for nothing
-/// else, for it is called while others wait for a lock.
+/// else, for it is called while others wait for a lock. The first question of a process opens NVML as well, which takes
+/// longer: ask once before the lock is taken.
 pub fn sessions(limit: Duration) -> Option<Vec<Session>> {
     ask(limit, Question::Sessions).ok().flatten()
 }
@@ -169,7 +171,7 @@ fn ask<T>(limit: Duration, question: fn(Ask<T>) -> Question) -> Result<T, Unansw
             });
             // Between two calls: the time was too short for all of them, and none of them is to blame.
             let for_ms = begun.elapsed().as_millis() as u64;
-            Err(clerk.late(hung.unwrap_or(Hung { call: "several calls".into(), gpu: None, for_ms })))
+            Err(clerk.late(hung.unwrap_or(Hung { call: "a series of calls".into(), gpu: None, for_ms })))
         }
     }
 }
