@@ -43,7 +43,7 @@ pub fn sessions(limit: Duration) -> Option<Vec<Session>> {
     ask(limit, Question::Sessions).ok().flatten()
 }
 
-/// [`sessions`], at most 1 s old.
+/// [`sessions`], at most 1 s old. One caller asks and the others wait for its answer, so that all should have one `limit`.
 pub fn recent_sessions(limit: Duration) -> Option<Vec<Session>> {
     type Recent = Option<(Instant, Option<Vec<Session>>)>;
     static LAST: Mutex<Recent> = Mutex::new(None);
