@@ -57,7 +57,12 @@ fn state(gsk: &Gsk) -> String {
 /// Waits until each worker streams or says that it has no slot; those that stream first.
 fn parted<'a>(workers: &'a [Gsk], streaming: usize) -> (Vec<&'a Gsk>, Vec<&'a Gsk>) {
     until(SOON, "each worker in its state", || {
-        let states: Vec<String> = workers.iter().map(state).collect();
+        let settled = |status: Value| match &status["state"] {
+            // Demand makes a stream of it; whether there is a slot is seen when the encoder is opened.
+            state if state == "streaming" && status["encoders"][0]["open"] == false => "opening".into(),
+            state => state.as_str().unwrap().to_string(),
+        };
+        let states: Vec<String> = workers.iter().map(|worker| settled(worker.status())).collect();
         let of = |wanted: &str| -> Vec<&'a Gsk> {
             let those = workers.iter().zip(&states).filter(|(_, state)| *state == wanted);
             those.map(|(worker, _)| worker).collect()
