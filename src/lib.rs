@@ -8,7 +8,9 @@
 //!
 //! ```text
 //! 7  cli        clap definitions, one file a command: parse, call, print
+//! 6  doctor     who holds the encoder sessions, and why; what dead owners left, and ending it
 //! 5  serve      one worker over the network: HTTP, WebSocket, MP4, JPEG; who may talk to it; the viewer page
+//!    client     the other end: reads a worker's /status
 //! 4  pipeline   source -> newest frame -> encoder -> broadcast; timing
 //! 2  lease      encoder slots across processes; how many there are is an argument
 //! 1  wire       pure types of what crosses a process: /status, gsk.v1 messages, input events, lease records
@@ -61,10 +63,13 @@
 
 pub mod child;
 pub mod cli;
+pub mod client;
 pub mod clock;
 pub mod config;
+pub mod doctor;
 pub mod error;
 pub mod exit;
+pub mod gpu;
 pub mod lease;
 pub mod output;
 pub mod pipeline;

@@ -24,7 +24,7 @@ pub enum Format {
     Json,
     /// One document a line.
     Jsonl,
-    /// RFC 4180, with a heading line.
+    /// RFC 4180, with a heading line; several tables are told apart by the first column.
     Csv,
 }
 
