@@ -12,13 +12,13 @@
 //! 5  serve      one worker over the network: HTTP, WebSocket, MP4, JPEG; who may talk to it; the viewer page
 //!    client     the other end: reads a worker's /status
 //! 4  pipeline   source -> newest frame -> encoder -> broadcast; timing
+//! 3  gpu        what the machine has, loaded at run time: NVML; the table of boards
 //! 2  lease      encoder slots across processes; how many there are is an argument
 //! 1  wire       pure types of what crosses a process: /status, gsk.v1 messages, input events, lease records
 //! 0  output error exit config clock child proc
 //! ```
 //!
-//! The numbers leave room for what stands between: the GPU's libraries (3), containers and profiling
-//! beside `serve` (5), benches and diagnosis above it (6).
+//! The numbers leave room for what stands between: containers and profiling beside `serve` (5), benches beside `doctor` (6).
 //!
 //! # The road of one frame
 //!
