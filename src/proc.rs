@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
+use std::sync::OnceLock;
 
 /// The inode number of the machine's own pid namespace (`PROC_PID_INIT_INO` in Linux's `include/linux/proc_ns.h`).
 const INITIAL_NAMESPACE: u64 = 0xEFFF_FFFC;
@@ -53,9 +54,16 @@ pub fn namespace(pid: u32) -> Option<u64> {
     namespace_at(&format!("/proc/{pid}/ns/pid"))
 }
 
-/// Our own pid namespace; 0 where there is no `/proc`.
+/// Our own pid namespace, in which a process stays for life; 0 where there is no `/proc`.
 pub fn own_namespace() -> u64 {
-    namespace_at("/proc/self/ns/pid").unwrap_or(0)
+    static OWN: OnceLock<u64> = OnceLock::new();
+    *OWN.get_or_init(|| namespace_at("/proc/self/ns/pid").unwrap_or(0))
+}
+
+/// When this process started, as [`Stat::start`] has it; 0 where there is no `/proc`.
+pub fn own_start() -> u64 {
+    static OWN: OnceLock<u64> = OnceLock::new();
+    *OWN.get_or_init(|| stat(std::process::id()).map_or(0, |stat| stat.start))
 }
 
 fn namespace_at(path: &str) -> Option<u64> {

@@ -42,7 +42,7 @@ macro_rules! scenarios {
 
 scenarios! {
     webcodecs mse mjpeg joins lasting_mse colours overflow still
-    drag touch view_only
+    drag touch quality view_only
     restart program_fails program_again truncated hang text waiting full token ways decoder_fails
     phone hidden
 }

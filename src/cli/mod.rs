@@ -1,6 +1,7 @@
 //! The command line: each command is parsed, called and printed, and has no logic of its own.
 
 mod generate;
+mod lease;
 mod serve;
 pub mod value;
 
@@ -31,6 +32,8 @@ struct Cli {
 enum Command {
     /// Stream a source to browsers: captured and encoded once, watched by many
     Serve(Box<serve::ServeArgs>),
+    /// The machine's encoder slots, for programs that are not gsk
+    Lease(lease::LeaseArgs),
 }
 
 /// What was asked for.
@@ -102,12 +105,12 @@ fn command() -> clap::Command {
     Cli::command()
         .after_help(exit::TABLE)
         .after_long_help(after.clone())
-        .mut_subcommands(|c| c.after_long_help(after.clone()))
+        .mut_subcommands(|c| c.after_long_help(after.clone()).mut_subcommands(|c| c.after_long_help(after.clone())))
 }
 
 /// Every setting that a file or variable may set.
 fn known() -> Result<Known> {
-    Known::default().with::<Shared>()?.with::<serve::ServeArgs>()
+    Known::default().with::<Shared>()?.with::<serve::ServeArgs>()?.with::<lease::RunKeys>()
 }
 
 /// Runs the command that this process was started with.
@@ -172,6 +175,13 @@ fn run(globals: &Globals, task: &Task, printer: &mut Printer) -> Result<ExitCode
             match globals.print_config {
                 true => print_config(&shared, Some(&resolved), printer),
                 false => serve::run(resolved, printer),
+            }
+        }
+        Task::Public(Command::Lease(lease::LeaseArgs { command: lease::Command::Run(args) })) => {
+            let resolved = config::resolve(&args.keys, &layers)?;
+            match globals.print_config {
+                true => print_config(&shared, Some(&resolved), printer),
+                false => lease::run(&args.command, resolved, printer),
             }
         }
         Task::Generate(_) if globals.print_config => print_config::<Shared>(&shared, None, printer),

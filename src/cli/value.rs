@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::str::FromStr;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -89,6 +90,33 @@ impl FromStr for Bitrate {
             Some(rate) if !(1e5..=2e8).contains(&rate) => Err(Error::usage(format!("{text} is outside 100k to 200M"))),
             Some(rate) => Ok(Bitrate(rate as u32)),
         }
+    }
+}
+
+/// A span of time, written `30s`, `1.5s`, `250ms` or `2m 30s`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span(pub Duration);
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        humantime::format_duration(self.0).fmt(f)
+    }
+}
+
+impl FromStr for Span {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Span> {
+        let wrong = |cause: String| {
+            Error::usage(format!("'{text}' is not a span of time"))
+                .cause(cause)
+                .hint("write it with its unit: 30s, 1.5s, 250ms")
+        };
+        // Whole numbers are all that the library reads.
+        if let Some(seconds) = text.strip_suffix('s').and_then(|number| number.parse::<f64>().ok()) {
+            return Duration::try_from_secs_f64(seconds).map(Span).map_err(|error| wrong(error.to_string()));
+        }
+        humantime::parse_duration(text).map(Span).map_err(|error| wrong(error.to_string()))
     }
 }
 

@@ -118,7 +118,7 @@ impl Pool {
         };
         let record = Record {
             pid: std::process::id(),
-            start: proc::stat(std::process::id()).map_or(0, |stat| stat.start),
+            start: proc::own_start(),
             pid_namespace: proc::own_namespace(),
             since: rfc3339_now(),
             ..record

@@ -149,6 +149,7 @@ def full(test, browser):
             second.allowed.append("503")
             second.open(f"{gsk.url}?via={via}")
             words = second.says("places for viewers are taken", 5)
+            assert "encoder slot" not in words, words
             test.shot(second, f"{via}-words")
             first.check()
             first.close()

@@ -1,0 +1,3 @@
+//! Encoder slots among real processes: `gsk lease run`, and many that fight over few.
+
+mod run;

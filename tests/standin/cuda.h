@@ -1,0 +1,88 @@
+/* What the parts of the stand-in libcuda share. Device memory is host memory, streams are done when they are asked.
+ *
+ * cuda.c         devices, contexts, errors, symbols
+ * cuda_memory.c  memory and copies
+ * cuda_stream.c  streams and events
+ *
+ * Graphics interop (cuGraphicsGLRegisterImage, cuGraphicsEGLRegisterImage, map, arrays) belongs in a
+ * cuda_graphics.c beside these, and modules, functions and launches in a cuda_kernel.c: both find the calling thread's
+ * context by `current_context`, keep what they hand out in the object list below, so that it is checked and its
+ * leaks are told, and count memory by `state_memory`.
+ */
+#ifndef STANDIN_CUDA_H
+#define STANDIN_CUDA_H
+
+#include <stddef.h>
+
+#include "state.h"
+
+enum {
+    CUDA_SUCCESS = 0,
+    INVALID_VALUE = 1,
+    OUT_OF_MEMORY = 2,
+    NOT_INITIALIZED = 3,
+    NO_DEVICE = 100,
+    INVALID_DEVICE = 101,
+    INVALID_CONTEXT = 201,
+    INVALID_HANDLE = 400,
+    NOT_FOUND = 500,
+    PRIMARY_CONTEXT_ACTIVE = 708,
+    CONTEXT_IS_DESTROYED = 709,
+    NOT_SUPPORTED = 801
+};
+
+#define API __attribute__((visibility("default")))
+
+struct context {
+    unsigned board;
+    int device; /* as CUDA_VISIBLE_DEVICES numbers it */
+    unsigned flags;
+    bool primary, alive;
+    unsigned retained; /* of a primary context */
+};
+
+enum object_kind { OBJECT_MEMORY, OBJECT_HOST_MEMORY, OBJECT_STREAM, OBJECT_EVENT };
+
+struct object {
+    enum object_kind kind;
+    struct object *next;
+    struct context *context; /* NULL: of no context */
+    char *base;              /* of memory */
+    size_t size;
+    uint64_t recorded_ns; /* of an event */
+};
+
+/* Begins an entry point; not SUCCESS: the answer. */
+int begin_call(const char *function);
+int begin_in_context(const char *function, struct context **context);
+
+#define BEGIN()                                    \
+    do {                                           \
+        int refusal = begin_call(__func__);        \
+        if (refusal) return refusal;               \
+    } while (0)
+
+/* Leaves `context`, the calling thread's. */
+#define BEGIN_IN_CONTEXT()                                       \
+    struct context *context;                                     \
+    do {                                                         \
+        int refusal = begin_in_context(__func__, &context);      \
+        if (refusal) return refusal;                             \
+    } while (0);                                                 \
+    (void)context
+
+struct context *current_context(void);
+
+/* The objects handed out; an object's address is its handle. */
+struct object *object_new(enum object_kind kind, struct context *context);
+/* The object if the handle is one of that kind, else NULL and a line in the log. */
+struct object *object_of(const char *function, enum object_kind kind, const void *handle);
+void object_free(struct object *object);
+/* The memory that holds these bytes whole, else NULL. */
+struct object *object_around(uint64_t address, size_t size);
+/* Every object of a context (NULL: of all, and what has none) is told as a leak and freed. */
+void objects_leak(const struct context *context);
+
+int violation(const char *function, int code, const char *what);
+
+#endif
