@@ -116,7 +116,8 @@ async fn ask(target: &Target, token: Option<&Secret>, stage: &Cell<&str>) -> Res
     })?;
     stage.set("connected, but no answer");
     let no_http = |error: hyper::Error| unreachable("what answers there does not speak HTTP").cause(error);
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(no_http)?;
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(no_http)?;
     // Its errors come out of the request as well.
     let connection = async { drop(connection.await) };
     let answer = async {

@@ -145,9 +145,13 @@ const LONG: Duration = Duration::from_secs(20);
 fn an_answer_is_asked_for_with_the_token_and_read() {
     let (got, asked) = ask("HTTP/1.1 200 OK\r\ncontent-length: 16\r\n\r\n{\"state\":\"idle\"}", LONG);
     assert_eq!(got.unwrap().state, State::Worker(status::State::Idle));
-    assert!(asked.starts_with("GET /status HTTP/1.1\r\n") && asked.contains("authorization: Bearer letmein\r\n"), "{asked}");
+    assert!(
+        asked.starts_with("GET /status HTTP/1.1\r\n") && asked.contains("authorization: Bearer letmein\r\n"),
+        "{asked}"
+    );
     assert!(asked.contains("host: 127.0.0.1:"), "{asked}");
-    let (got, _) = ask("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n10\r\n{\"state\":\"idle\"}\r\n0\r\n\r\n", LONG);
+    let (got, _) =
+        ask("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n10\r\n{\"state\":\"idle\"}\r\n0\r\n\r\n", LONG);
     assert_eq!(got.unwrap().state, State::Worker(status::State::Idle));
 }
 
@@ -156,7 +160,10 @@ fn nonsense_is_a_reason() {
     let huge = [b"HTTP/1.1 200 OK\r\ncontent-length: 9999999\r\n\r\n".to_vec(), vec![b' '; CAP + 1]].concat();
     let cases: [(&[u8], &str); 8] = [
         (b"SSH-2.0-OpenSSH_9.2\r\n\r\n", "does not speak HTTP"),
-        (b"HTTP/1.1 302 Found\r\nlocation: http://elsewhere/\r\ncontent-length: 0\r\n\r\n", "sends on to http://elsewhere/ (302)"),
+        (
+            b"HTTP/1.1 302 Found\r\nlocation: http://elsewhere/\r\ncontent-length: 0\r\n\r\n",
+            "sends on to http://elsewhere/ (302)",
+        ),
         (b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n", "404 Not Found"),
         (b"HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\n\r\n", "GSK_TOKEN"),
         (b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello", "not JSON"),

@@ -75,7 +75,10 @@ impl Status {
             return Err(no_worker("the answer is not a JSON object"));
         };
         let fields = Fields(&json);
-        if ["state", "streaming", "stream_backend", "instance_id", "worker_id"].iter().all(|key| !json.contains_key(*key)) {
+        if ["state", "streaming", "stream_backend", "instance_id", "worker_id"]
+            .iter()
+            .all(|key| !json.contains_key(*key))
+        {
             return Err(no_worker("the answer has none of the fields of a /status"));
         }
         let (state, reason, state_derived) = match fields.text(&["state"]) {
@@ -152,7 +155,9 @@ impl<'a> Fields<'a> {
             (Some(true), None) => (status::State::Streaming, String::new()),
             (Some(true), Some(error)) => (status::State::Streaming, format!("its last error: {error}")),
             (_, Some(error)) => (status::State::Error, error),
-            (_, None) if is("stream_enabled") == Some(false) => (status::State::Idle, "streaming is switched off".into()),
+            (_, None) if is("stream_enabled") == Some(false) => {
+                (status::State::Idle, "streaming is switched off".into())
+            }
             (_, None) => (status::State::Idle, String::new()),
         };
         let words = "concluded, as it names no state";

@@ -204,7 +204,8 @@ fn held(facts: &Facts, seen: &Seen, owner: Option<&Owner>, holder: &Holder, all:
         }
         Some(Owner::Alive) => return keep(format!("it has {name}'s lock from its owner {who}, which is alive")),
         Some(Owner::Elsewhere { alive: Some(false) }) => {
-            let why = format!("it has {name}'s lock, and the owner {who} is gone; but that was another pid namespace's");
+            let why =
+                format!("it has {name}'s lock, and the owner {who} is gone; but that was another pid namespace's");
             return leave(Kind::Zombie, format!("{why}: run gsk cleanup there, or end it by hand"));
         }
         Some(Owner::Elsewhere { .. }) => {
@@ -214,7 +215,9 @@ fn held(facts: &Facts, seen: &Seen, owner: Option<&Owner>, holder: &Holder, all:
     };
     if let Some(taker) = all.iter().find(|other| Some(other.pid) == other.lock.taker) {
         let is = if taker.pid == holder.pid { "it".into() } else { format!("pid {}", taker.pid) };
-        return keep(format!("the record of {name} names {who}, which {dead}; but {is} took the lock itself and is alive"));
+        return keep(format!(
+            "the record of {name} names {who}, which {dead}; but {is} took the lock itself and is alive"
+        ));
     }
     let has = format!("it has {name}'s lock (descriptor {}) from its owner {who}, which {dead}", holder.lock.fd);
     if holder.namespace != Some(facts.namespace) {
@@ -234,10 +237,7 @@ fn held(facts: &Facts, seen: &Seen, owner: Option<&Owner>, holder: &Holder, all:
 
 fn foreign(session: &Session) -> Item {
     let why = match session.ours {
-        None => format!(
-            "a session on GPU {}; from within a container its pid does not tell whose it is",
-            session.gpu
-        ),
+        None => format!("a session on GPU {}; from within a container its pid does not tell whose it is", session.gpu),
         Some(_) => format!("a session on GPU {} of a program that takes no slots", session.gpu),
     };
     Item {
@@ -258,8 +258,12 @@ mod tests {
     const DEAD: Owner = Owner::Dead("is gone");
 
     fn seen(index: u32, held: bool, namespace: u64) -> Seen {
-        let record =
-            Record { pid: 10 + index, pid_namespace: namespace, instance_id: format!("omega-{index}"), ..Record::default() };
+        let record = Record {
+            pid: 10 + index,
+            pid_namespace: namespace,
+            instance_id: format!("omega-{index}"),
+            ..Record::default()
+        };
         Seen { index, held, record: Some(record) }
     }
 
@@ -293,11 +297,25 @@ mod tests {
         let away = Owner::Elsewhere { alive: Some(true) };
         let lost = Owner::Elsewhere { alive: Some(false) };
         let inner = Holder { namespace: Some(HERE + 1), ..holder(0, 50, None) };
-        let cases: Vec<(Seen, Option<Owner>, Holder, Kind, Action, &str)> = vec![
-            (held(), Some(DEAD), holder(0, 50, Some(10)), Zombie, End, "from its owner omega-0 (pid 10), which is gone"),
+        let cases = [
+            (
+                held(),
+                Some(DEAD),
+                holder(0, 50, Some(10)),
+                Zombie,
+                End,
+                "from its owner omega-0 (pid 10), which is gone",
+            ),
             (held(), Some(DEAD), holder(0, 50, None), Zombie, End, "descriptor 3"),
             (held(), Some(Owner::Alive), holder(0, 10, Some(10)), Kept, Leave, "owns slot-0 and is alive"),
-            (held(), Some(Owner::Alive), holder(0, 50, Some(10)), Kept, Leave, "from its owner omega-0 (pid 10), which is alive"),
+            (
+                held(),
+                Some(Owner::Alive),
+                holder(0, 50, Some(10)),
+                Kept,
+                Leave,
+                "from its owner omega-0 (pid 10), which is alive",
+            ),
             (held(), Some(DEAD), holder(0, 50, Some(50)), Kept, Leave, "but it took the lock itself"),
             (unnamed, None, holder(0, 50, Some(10)), Kept, Leave, "nothing shows one dead"),
             (held(), Some(away.clone()), holder(0, 50, Some(10)), Kept, Leave, "another pid namespace"),
@@ -335,7 +353,11 @@ mod tests {
 
     #[test]
     fn holders_that_cannot_be_seen_are_told() {
-        let cases = [(Some(DEAD), Kind::Zombie, "is gone"), (Some(Owner::Alive), Kind::Holder, "is alive"), (None, Kind::Holder, "nobody")];
+        let cases = [
+            (Some(DEAD), Kind::Zombie, "is gone"),
+            (Some(Owner::Alive), Kind::Holder, "is alive"),
+            (None, Kind::Holder, "nobody"),
+        ];
         for (owner, kind, words) in cases {
             let mut facts = facts(vec![(seen(0, true, HERE), owner)], vec![]);
             facts.holders.hidden = true;
@@ -347,12 +369,16 @@ mod tests {
 
     #[test]
     fn sessions_of_others_are_listed_and_ours_confirm() {
-        let session = |pid, ours| Session { pid, ours, program: Some("obs".into()), user: Some(0), ..Session::default() };
+        let session =
+            |pid, ours| Session { pid, ours, program: Some("obs".into()), user: Some(0), ..Session::default() };
         let mut facts = facts(vec![(seen(0, true, HERE), Some(DEAD))], vec![holder(0, 50, Some(10))]);
         facts.sessions = Some(vec![session(50, Some(true)), session(60, Some(false)), session(70, None)]);
         let items = plan(&facts);
         assert!(items[0].why.ends_with("NVML lists a session of it"), "{}", items[0].why);
         let rest: Vec<_> = items[1..].iter().map(|item| (item.kind, item.action, item.pid)).collect();
-        assert_eq!(rest, [(Kind::ForeignSession, Action::Leave, Some(60)), (Kind::ForeignSession, Action::Leave, Some(70))]);
+        assert_eq!(
+            rest,
+            [(Kind::ForeignSession, Action::Leave, Some(60)), (Kind::ForeignSession, Action::Leave, Some(70))]
+        );
     }
 }

@@ -103,7 +103,9 @@ pub fn locks(pid: u32, files: &[File]) -> Option<Vec<Lock>> {
     let mut locks: Vec<Lock> = Vec::new();
     for entry in entries.flatten() {
         let Some(fd) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
-        let Some(taker) = fs::read_to_string(entry.path()).ok().and_then(|info| exclusive_lock(&info)) else { continue };
+        let Some(taker) = fs::read_to_string(entry.path()).ok().and_then(|info| exclusive_lock(&info)) else {
+            continue;
+        };
         // Only where there is a lock is the file itself asked, which may lie on a file system that hangs.
         let Ok(file) = fs::metadata(format!("/proc/{pid}/fd/{fd}")) else { continue };
         let of = files.iter().find(|known| known.inode == (file.dev(), file.ino()));
@@ -130,7 +132,9 @@ pub enum Owner {
     /// Why that is known, in words that fit behind its name.
     Dead(&'static str),
     /// It counts in another pid namespace, and is `alive` where it was found there all the same.
-    Elsewhere { alive: Option<bool> },
+    Elsewhere {
+        alive: Option<bool>,
+    },
 }
 
 /// Judges the process that a record names by what the kernel says of that number.
@@ -154,11 +158,7 @@ fn elsewhere(record: &Record) -> Option<bool> {
             && proc::inner_pid(pid) == Some(record.pid)
             && proc::stat(pid).is_some_and(|stat| stat.start == record.start && !stat.ended)
     };
-    if proc::pids().iter().any(is_it) {
-        Some(true)
-    } else {
-        proc::sees_host_pids().then_some(false)
-    }
+    if proc::pids().iter().any(is_it) { Some(true) } else { proc::sees_host_pids().then_some(false) }
 }
 
 #[cfg(test)]
@@ -171,7 +171,10 @@ mod tests {
         let head = "pos:\t0\nflags:\t02100002\nmnt_id:\t27\nino:\t12\n";
         for (line, taker) in [
             ("lock:\t1: FLOCK  ADVISORY  WRITE 4711 fe:00:12 0 EOF\n", Some(4711)),
-            ("lock:\t1: POSIX  ADVISORY  WRITE 4 fe:00:12 0 EOF\nlock:\t2: FLOCK  ADVISORY  WRITE 0 fe:00:12 0 EOF\n", Some(0)),
+            (
+                "lock:\t1: POSIX  ADVISORY  WRITE 4 fe:00:12 0 EOF\nlock:\t2: FLOCK  ADVISORY  WRITE 0 fe:00:12 0 EOF\n",
+                Some(0),
+            ),
             ("lock:\t1: FLOCK  ADVISORY  READ 4711 fe:00:12 0 EOF\n", None),
             ("lock:\t1: LEASE  ACTIVE    WRITE 4711 fe:00:12 0 EOF\n", None),
             ("lock:\tFLOCK\n", None),
@@ -208,7 +211,9 @@ mod tests {
         let start = proc::stat(me).unwrap().start;
         let record = Record { pid: me, start, pid_namespace: proc::own_namespace(), ..Record::default() };
         assert_eq!(owner(&record), Owner::Alive);
-        assert!(matches!(owner(&Record { start: start - 1, ..record.clone() }), Owner::Dead(why) if why.contains("another")));
+        assert!(
+            matches!(owner(&Record { start: start - 1, ..record.clone() }), Owner::Dead(why) if why.contains("another"))
+        );
         let mut child = std::process::Command::new("true").spawn().unwrap();
         child.wait().unwrap();
         assert_eq!(owner(&Record { pid: child.id(), ..record.clone() }), Owner::Dead("is gone"));

@@ -392,7 +392,16 @@ mod tests {
 
     fn session(pid: u32) -> gpu::Session {
         let (gpu, id) = (0, pid);
-        gpu::Session { gpu, id, pid, codec: Codec::H264, width: 1280, height: 720, average_fps: 30, average_latency_us: 4200 }
+        gpu::Session {
+            gpu,
+            id,
+            pid,
+            codec: Codec::H264,
+            width: 1280,
+            height: 720,
+            average_fps: 30,
+            average_latency_us: 4200,
+        }
     }
 
     fn geforce(sessions: Option<Vec<gpu::Session>>) -> Inventory {
@@ -439,7 +448,7 @@ mod tests {
         let full = geforce(Some(vec![session(1), session(2)]));
         let hung = Hung { call: "nvmlDeviceGetName".into(), gpu: Some(0), for_ms: 900 };
         let stuck = Error::new(Kind::Unreachable, "the encoder slots cannot be looked at");
-        let cases: Vec<(Inventory, Option<Lease>, Option<Worker>, Vec<Error>, Code)> = vec![
+        let cases = [
             (ready(), None, None, vec![], Code::Good),
             (ready(), Some(lease(true, Some(true))), Some(worker("no-slot")), vec![], Code::Good),
             (ready(), Some(lease(true, None)), Some(worker("idle")), vec![], Code::Good),

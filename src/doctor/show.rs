@@ -40,9 +40,7 @@ impl Show for Picture {
 
 impl Picture {
     fn gpus_table(&self) -> Table {
-        let columns = [
-            "gpu", "name", "engines", "sessions", "limit", "limit from", "encoder", "decoder", "capacity",
-        ];
+        let columns = ["gpu", "name", "engines", "sessions", "limit", "limit from", "encoder", "decoder", "capacity"];
         let mut table = Table::titled("gpus", format!("GPUs: {}", self.driver_words()), columns);
         for gpu in &self.gpus {
             table.row(self.gpu_cells(gpu));
@@ -63,7 +61,8 @@ impl Picture {
             Driver::Hung => "the NVIDIA driver does not answer".into(),
             Driver::Fault => "the NVIDIA driver fails".into(),
         };
-        let detail = driver.detail.iter().filter(|_| driver.state != Driver::Ready).map(|detail| format!(" ({detail})"));
+        let detail =
+            driver.detail.iter().filter(|_| driver.state != Driver::Ready).map(|detail| format!(" ({detail})"));
         let hung = driver.hung.iter().map(|hung| format!("; {} has not returned for {} ms", hung.call, hung.for_ms));
         let used = (driver.state == Driver::Ready).then(|| format!("; {}", self.used_words()));
         std::iter::once(state).chain(detail).chain(hung).chain(used).collect()
@@ -115,9 +114,7 @@ impl Picture {
                 format!("Sessions: {}{foreign}{untold}", sessions.len())
             }
         };
-        let columns = [
-            "gpu", "pid", "program", "user", "codec", "size", "fps", "latency", "memory", "whose", "lease",
-        ];
+        let columns = ["gpu", "pid", "program", "user", "codec", "size", "fps", "latency", "memory", "whose", "lease"];
         let mut table = Table::titled("sessions", heading, columns);
         for session in self.sessions.iter().flatten() {
             table.row(session_cells(session));
@@ -149,7 +146,8 @@ impl Picture {
         };
         let columns = ["port", "instance", "state", "back end", "viewers", "fps", "drops", "reason"];
         let mut table = Table::titled("workers", heading, columns);
-        let one_host = self.workers.iter().all(|worker| worker.url == format!("http://127.0.0.1:{}/status", worker.port));
+        let one_host =
+            self.workers.iter().all(|worker| worker.url == format!("http://127.0.0.1:{}/status", worker.port));
         for worker in &self.workers {
             table.row(worker_cells(worker, one_host));
         }
@@ -195,9 +193,10 @@ fn lease_cells(lease: &Lease) -> [String; 6] {
         format!("pid {} ({})", process.pid, words.into_iter().flatten().collect::<Vec<_>>().join(" of "))
     });
     let by: Vec<String> = by.collect();
-    let mut holder = lease.holder.as_ref().map(|record| {
-        broker::holder(&Seen { index: 0, held: lease.held, record: Some(record.clone()) })
-    });
+    let mut holder = lease
+        .holder
+        .as_ref()
+        .map(|record| broker::holder(&Seen { index: 0, held: lease.held, record: Some(record.clone()) }));
     if !by.is_empty() {
         let by = format!("held by {}", by.join(", "));
         holder = Some(holder.map_or_else(|| by.clone(), |name| format!("{name}; {by}")));
@@ -285,7 +284,11 @@ impl Cleanup {
             return "Nothing to clean up".into();
         }
         let (end, clear, left) = (count(Action::End), count(Action::Clear), count(Action::Leave));
-        format!("{} to end, {} to clear, {left} left alone", plural(end, "process", "processes"), plural(clear, "record", "records"))
+        format!(
+            "{} to end, {} to clear, {left} left alone",
+            plural(end, "process", "processes"),
+            plural(clear, "record", "records")
+        )
     }
 
     /// What to run for what was planned and not done.
@@ -309,7 +312,9 @@ impl Cleanup {
         let ended = count(&[Outcome::Ended, Outcome::Killed]);
         let done = [
             (ended > 0).then(|| format!("{} ended", plural(ended, "process", "processes"))),
-            Some(count(&[Outcome::Cleared])).filter(|n| *n > 0).map(|n| format!("{} cleared", plural(n, "record", "records"))),
+            Some(count(&[Outcome::Cleared]))
+                .filter(|n| *n > 0)
+                .map(|n| format!("{} cleared", plural(n, "record", "records"))),
             Some(freed.words()),
         ];
         Some(done.into_iter().flatten().collect::<Vec<_>>().join("; "))

@@ -61,9 +61,12 @@ pub struct Freed {
 /// Plans, and does of it what the options say.
 pub fn run(options: Options) -> Result<Cleanup> {
     if options.kill && !proc::shows_own_namespace() {
-        return Err(Error::new(error::Kind::Permission, "/proc shows the processes of another pid namespace than ours")
-            .cause("their numbers are not those that signals go by here")
-            .hint("mount it anew where the namespace is entered: unshare --pid --fork --mount-proc"));
+        return Err(Error::new(
+            error::Kind::Permission,
+            "/proc shows the processes of another pid namespace than ours",
+        )
+        .cause("their numbers are not those that signals go by here")
+        .hint("mount it anew where the namespace is entered: unshare --pid --fork --mount-proc"));
     }
     let pool = Pool::existing()?;
     let facts = observe(pool.as_ref())?;
@@ -133,10 +136,16 @@ fn observe(pool: Option<&Pool>) -> Result<Facts> {
     let held: Vec<_> = files.into_iter().zip(&slots).filter(|(_, seen)| seen.held).map(|(file, _)| file).collect();
     let holders = holders::all(&held);
     let owner = |seen: &Seen| seen.record.as_ref().map(holders::owner);
-    let slots: Vec<(Seen, Option<Owner>)> = slots.into_iter().map(|seen| (owner(&seen), seen)).map(|(o, s)| (s, o)).collect();
+    let slots: Vec<(Seen, Option<Owner>)> =
+        slots.into_iter().map(|seen| (owner(&seen), seen)).map(|(o, s)| (s, o)).collect();
     let namespace = proc::own_namespace();
-    let live: Vec<u32> = slots.iter().filter(|(_, owner)| *owner == Some(Owner::Alive)).filter_map(|(seen, _)| Some(seen.record.as_ref()?.pid)).collect();
-    let ours = |pid: u32| holders.all.iter().any(|holder| holder.pid == pid) || line(pid).iter().any(|pid| live.contains(pid));
+    let live: Vec<u32> = slots
+        .iter()
+        .filter(|(_, owner)| *owner == Some(Owner::Alive))
+        .filter_map(|(seen, _)| Some(seen.record.as_ref()?.pid))
+        .collect();
+    let ours =
+        |pid: u32| holders.all.iter().any(|holder| holder.pid == pid) || line(pid).iter().any(|pid| live.contains(pid));
     let comparable = proc::sees_host_pids();
     let session = |session: gpu::Session| Session {
         gpu: session.gpu,
@@ -245,7 +254,8 @@ fn ended(pidfd: &OwnedFd) -> bool {
 
 /// What became free. The driver learns of an end a moment after it: it is asked until it shows fewer sessions, or time is up.
 fn freed(pool: &Pool, before: &Facts, items: &[Item]) -> Result<Freed> {
-    let held = |slots: Vec<Seen>| slots.into_iter().filter(|seen| seen.held).map(|seen| seen.index).collect::<BTreeSet<_>>();
+    let held =
+        |slots: Vec<Seen>| slots.into_iter().filter(|seen| seen.held).map(|seen| seen.index).collect::<BTreeSet<_>>();
     let was = held(before.slots.iter().map(|(seen, _)| seen.clone()).collect());
     let is = held(pool.slots()?);
     let gone: BTreeSet<u32> = items
@@ -274,7 +284,18 @@ mod tests {
 
     fn item(kind: Kind, action: Action, outcome: Option<Outcome>) -> Item {
         let pid = Some(7);
-        Item { kind, action, slot: None, pid, program: None, user: None, why: String::new(), outcome, start: 0, index: None }
+        Item {
+            kind,
+            action,
+            slot: None,
+            pid,
+            program: None,
+            user: None,
+            why: String::new(),
+            outcome,
+            start: 0,
+            index: None,
+        }
     }
 
     #[test]
@@ -303,8 +324,7 @@ mod tests {
         ];
         for (kill, leases, items, code) in cases {
             let options = Options { kill, leases, grace: Duration::ZERO };
-            let cleanup =
-                Cleanup { lease_dir: None, carried_out: kill || leases, items, freed: None, options };
+            let cleanup = Cleanup { lease_dir: None, carried_out: kill || leases, items, freed: None, options };
             assert_eq!(cleanup.code(), code, "{cleanup:?}");
         }
     }
@@ -312,7 +332,8 @@ mod tests {
     #[test]
     fn who_is_not_condemned_twice_gets_no_signal() {
         let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
-        let target = || Item { pid: Some(child.id()), start: 5, index: Some(0), ..item(Kind::Zombie, Action::End, None) };
+        let target =
+            || Item { pid: Some(child.id()), start: 5, index: Some(0), ..item(Kind::Zombie, Action::End, None) };
         for other in [
             Item { start: 6, ..target() },
             Item { index: Some(1), ..target() },

@@ -127,6 +127,22 @@ impl Printer {
         self.data(&self.render(document)?)
     }
 
+    /// Prints a document of many, one after another: JSON one a line, a table in the place of the last one on a terminal.
+    pub fn show_again<T: Show>(&self, document: &T) -> Result<()> {
+        let text = match self.format {
+            Format::Json => {
+                Printer { format: Format::Jsonl, wrote: AtomicBool::new(false), ..*self }.render(document)?
+            }
+            _ => self.render(document)?,
+        };
+        match self.format {
+            // Line by line over the old, so that nothing flickers: to the top, each line's rest cleared, then what is below.
+            Format::Table if self.terminal => self.data(&format!("\x1b[H{}\x1b[J", text.replace('\n', "\x1b[K\n"))),
+            Format::Table | Format::Csv if self.wrote.load(Ordering::Relaxed) => self.data(&format!("\n{text}")),
+            _ => self.data(&text),
+        }
+    }
+
     /// Prints one line of text on standard output, for what is no [`Show`], such as the address to open.
     pub fn line(&self, line: &str) -> Result<()> {
         self.data(&format!("{}\n", text::sanitise(line)))

@@ -148,10 +148,7 @@ mod tests {
         let mut last = Table::titled("stoves", "Stoves", ["stove"]);
         last.row(["x"]);
         let all = first.above(empty).above(last);
-        assert_eq!(
-            all.aligned(false, true),
-            "Pots: 2 of 3\nPOT   SIZE\na, b  1\n\nLids: none\n\nStoves\nSTOVE\nx\n"
-        );
+        assert_eq!(all.aligned(false, true), "Pots: 2 of 3\nPOT   SIZE\na, b  1\n\nLids: none\n\nStoves\nSTOVE\nx\n");
         assert!(all.aligned(true, true).starts_with("\u{1b}[1mPots: 2 of 3\u{1b}[0m\n"));
         assert_eq!(all.csv(), "table,pot,size\npots,\"a, b\",1\n\ntable,lid\n\ntable,stove\nstoves,x\n");
     }
