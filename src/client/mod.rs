@@ -76,7 +76,8 @@ impl FromStr for Target {
         if authority.as_str().contains('@') {
             return Err(wrong("a token stands in GSK_TOKEN, not in the address"));
         }
-        if authority.as_str().ends_with(':') || authority.port().is_some() && authority.port_u16().is_none() {
+        let bare = authority.as_str().len() == authority.host().len();
+        if !bare && authority.port_u16().is_none() {
             return Err(wrong("a port is a number from 1 to 65535"));
         }
         let path = uri.path_and_query().map_or("/", |path| path.as_str());

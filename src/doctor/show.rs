@@ -16,10 +16,6 @@ fn known<T: Display>(value: Option<T>) -> String {
     value.map_or_else(|| "-".into(), |value| value.to_string())
 }
 
-fn percent(value: Option<u32>) -> String {
-    known(value.map(|value| format!("{value} %")))
-}
-
 /// A serde name, as documents have it.
 fn word(value: impl serde::Serialize) -> String {
     serde_json::to_value(value).ok().and_then(|value| Some(value.as_str()?.to_string())).unwrap_or_default()
@@ -40,7 +36,7 @@ impl Show for Picture {
 
 impl Picture {
     fn gpus_table(&self) -> Table {
-        let columns = ["gpu", "name", "engines", "sessions", "limit", "limit from", "encoder", "decoder", "capacity"];
+        let columns = ["gpu", "name", "engines", "sessions", "limit", "limit_from", "encoder_%", "decoder_%", "capacity_%"];
         let mut table = Table::titled("gpus", format!("GPUs: {}", self.driver_words()), columns);
         for gpu in &self.gpus {
             table.row(self.gpu_cells(gpu));
@@ -93,8 +89,8 @@ impl Picture {
             known(gpu.sessions),
             limit,
             self.limit.from.clone(),
-            percent(gpu.encoder_utilization),
-            percent(gpu.decoder_utilization),
+            known(gpu.encoder_utilization),
+            known(gpu.decoder_utilization),
             capacity(gpu.encoder_capacity),
         ]
     }
@@ -114,7 +110,7 @@ impl Picture {
                 format!("Sessions: {}{foreign}{untold}", sessions.len())
             }
         };
-        let columns = ["gpu", "pid", "program", "user", "codec", "size", "fps", "latency", "memory", "whose", "lease"];
+        let columns = ["gpu", "pid", "program", "user", "codec", "size", "fps", "latency_ms", "memory_mib", "whose", "lease"];
         let mut table = Table::titled("sessions", heading, columns);
         for session in self.sessions.iter().flatten() {
             table.row(session_cells(session));
@@ -144,7 +140,7 @@ impl Picture {
             [] => "Workers: none asked".to_string(),
             workers => format!("Workers: {}", workers.len()),
         };
-        let columns = ["port", "instance", "state", "back end", "viewers", "fps", "drops", "reason"];
+        let columns = ["port", "instance", "state", "backend", "viewers", "fps", "drops", "reason"];
         let mut table = Table::titled("workers", heading, columns);
         let one_host =
             self.workers.iter().all(|worker| worker.url == format!("http://127.0.0.1:{}/status", worker.port));
@@ -157,7 +153,7 @@ impl Picture {
 
 fn capacity(of: Capacities) -> String {
     let each = [("h264", of.h264), ("hevc", of.hevc), ("av1", of.av1)];
-    let known: Vec<String> = each.iter().filter_map(|(name, value)| Some(format!("{name} {} %", (*value)?))).collect();
+    let known: Vec<String> = each.iter().filter_map(|(name, value)| Some(format!("{name} {}", (*value)?))).collect();
     if known.is_empty() { "-".into() } else { known.join(", ") }
 }
 
@@ -175,8 +171,8 @@ fn session_cells(session: &Session) -> [String; 11] {
         session.codec.to_string(),
         format!("{}x{}", session.width, session.height),
         session.fps.to_string(),
-        format!("{:.1} ms", session.latency_ms),
-        known(session.memory.map(|bytes| format!("{} MiB", bytes >> 20))),
+        format!("{:.1}", session.latency_ms),
+        known(session.memory.map(|bytes| bytes >> 20)),
         whose.into(),
         known(session.lease.as_ref()),
     ]
