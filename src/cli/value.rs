@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::client::Target;
 use crate::error::{Error, Result};
 
 /// serde by a type's own text, for optional fields.
@@ -127,6 +128,26 @@ pub fn fps(text: &str) -> Result<f64> {
     if inside { Ok(rate) } else { Err(Error::usage(format!("{text} is outside 1 to 240"))) }
 }
 
+/// Seconds between two looks, 0.1 to 3600.
+pub fn interval(text: &str) -> Result<f64> {
+    let seconds = text.parse::<f64>().map_err(|_| Error::usage(format!("'{text}' is not a number of seconds")))?;
+    let inside = (0.1..=3600.0).contains(&seconds);
+    if inside { Ok(seconds) } else { Err(Error::usage(format!("{text} is outside 0.1 to 3600"))) }
+}
+
+/// The address of a worker; kept as it was written.
+pub fn worker(text: &str) -> Result<String> {
+    text.parse::<Target>().map(|_| text.into())
+}
+
+/// A host name or an IP address, an IPv6 one with brackets or without.
+pub fn name_or_address(text: &str) -> Result<String> {
+    match text.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
+        Ok(address) => Ok(address.to_string()),
+        Err(_) => host(text),
+    }
+}
+
 /// A name for an instance: it stands in file names, URLs and metrics as it is.
 pub fn instance_id(text: &str) -> Result<String> {
     let fits = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
@@ -211,6 +232,13 @@ mod tests {
         for text in ["", "a b", "a/b", "é", &"x".repeat(65)] {
             assert!(instance_id(text).is_err(), "{text}");
         }
+        assert_eq!(interval("0.5").unwrap(), 0.5);
+        for text in ["0", "3601", "nan", "often"] {
+            assert!(interval(text).is_err(), "{text}");
+        }
+        assert_eq!(name_or_address("[::1]").unwrap(), "::1");
+        assert_eq!(name_or_address("10.0.0.1").unwrap(), "10.0.0.1");
+        assert!(name_or_address("http://gpu1").is_err() && worker("https://gpu1").is_err());
         assert_eq!(host("GPU1.example.org").unwrap(), "gpu1.example.org");
         for text in ["", "a:80", "http://a", "a..b", "a/b", "*"] {
             assert!(host(text).is_err(), "{text}");
