@@ -9,7 +9,6 @@ use cudarc::driver::CudaContext;
 use libloading::Library;
 use nvidia_video_codec_sdk::sys::nvEncodeAPI::*;
 
-
 pub const ARGB: NV_ENC_BUFFER_FORMAT = NV_ENC_BUFFER_FORMAT::NV_ENC_BUFFER_FORMAT_ARGB;
 pub const ABGR: NV_ENC_BUFFER_FORMAT = NV_ENC_BUFFER_FORMAT::NV_ENC_BUFFER_FORMAT_ABGR;
 pub const NV12: NV_ENC_BUFFER_FORMAT = NV_ENC_BUFFER_FORMAT::NV_ENC_BUFFER_FORMAT_NV12;
@@ -55,7 +54,13 @@ impl Nvenc {
         let library = unsafe { Library::new("libnvidia-encode.so.1").unwrap() };
         let mut api = NV_ENCODE_API_FUNCTION_LIST { version: NV_ENCODE_API_FUNCTION_LIST_VER, ..Default::default() };
         // SAFETY: the symbol is of this type in every version of the API.
-        let create = unsafe { library.get::<unsafe extern "C" fn(*mut NV_ENCODE_API_FUNCTION_LIST) -> NVENCSTATUS>(b"NvEncodeAPICreateInstance\0").unwrap() };
+        let create = unsafe {
+            library
+                .get::<unsafe extern "C" fn(*mut NV_ENCODE_API_FUNCTION_LIST) -> NVENCSTATUS>(
+                    b"NvEncodeAPICreateInstance\0",
+                )
+                .unwrap()
+        };
         // SAFETY: the list is valid for writing.
         check(unsafe { create(&mut api) })?;
         drop(create);
@@ -177,7 +182,11 @@ impl<'a> Encoder<'a> {
     }
 
     pub fn lock_input(&self) -> Result<(*mut u8, usize), Code> {
-        let mut lock = NV_ENC_LOCK_INPUT_BUFFER { version: NV_ENC_LOCK_INPUT_BUFFER_VER, inputBuffer: self.input, ..Default::default() };
+        let mut lock = NV_ENC_LOCK_INPUT_BUFFER {
+            version: NV_ENC_LOCK_INPUT_BUFFER_VER,
+            inputBuffer: self.input,
+            ..Default::default()
+        };
         call!(self.nvenc.api, nvEncLockInputBuffer(self.handle, &mut lock))?;
         Ok((lock.bufferDataPtr.cast(), lock.pitch as usize))
     }
@@ -208,13 +217,20 @@ impl<'a> Encoder<'a> {
         let lock = self.lock_bitstream()?;
         assert_eq!(lock.outputTimeStamp, 999 + self.frames);
         // SAFETY: the buffer is locked.
-        let bytes = unsafe { std::slice::from_raw_parts(lock.bitstreamBufferPtr.cast::<u8>(), lock.bitstreamSizeInBytes as usize) }.to_vec();
+        let bytes = unsafe {
+            std::slice::from_raw_parts(lock.bitstreamBufferPtr.cast::<u8>(), lock.bitstreamSizeInBytes as usize)
+        }
+        .to_vec();
         call!(self.nvenc.api, nvEncUnlockBitstream(self.handle, self.bitstream)).unwrap();
         Ok(Unit { bytes, idr: lock.pictureType == NV_ENC_PIC_TYPE::NV_ENC_PIC_TYPE_IDR })
     }
 
     pub fn lock_bitstream(&self) -> Result<NV_ENC_LOCK_BITSTREAM, Code> {
-        let mut lock = NV_ENC_LOCK_BITSTREAM { version: NV_ENC_LOCK_BITSTREAM_VER, outputBitstream: self.bitstream, ..Default::default() };
+        let mut lock = NV_ENC_LOCK_BITSTREAM {
+            version: NV_ENC_LOCK_BITSTREAM_VER,
+            outputBitstream: self.bitstream,
+            ..Default::default()
+        };
         call!(self.nvenc.api, nvEncLockBitstream(self.handle, &mut lock))?;
         Ok(lock)
     }
@@ -226,12 +242,19 @@ impl<'a> Encoder<'a> {
     }
 
     /// Changes the settings that `change` changes, in place.
-    pub fn reconfigure(&mut self, change: impl FnOnce(&mut NV_ENC_INITIALIZE_PARAMS, &mut NV_ENC_CONFIG)) -> Result<(), Code> {
+    pub fn reconfigure(
+        &mut self,
+        change: impl FnOnce(&mut NV_ENC_INITIALIZE_PARAMS, &mut NV_ENC_CONFIG),
+    ) -> Result<(), Code> {
         let mut config = self.config;
         let mut initialize = parameters(self.size.0, self.size.1, &mut config);
         change(&mut initialize, &mut config);
         initialize.encodeConfig = &mut config;
-        let mut all = NV_ENC_RECONFIGURE_PARAMS { version: NV_ENC_RECONFIGURE_PARAMS_VER, reInitEncodeParams: initialize, ..Default::default() };
+        let mut all = NV_ENC_RECONFIGURE_PARAMS {
+            version: NV_ENC_RECONFIGURE_PARAMS_VER,
+            reInitEncodeParams: initialize,
+            ..Default::default()
+        };
         call!(self.nvenc.api, nvEncReconfigureEncoder(self.handle, &mut all))?;
         self.config = config;
         self.size = (initialize.encodeWidth, initialize.encodeHeight);
@@ -251,13 +274,20 @@ pub fn create_input(
     (width, height): (u32, u32),
     format: NV_ENC_BUFFER_FORMAT,
 ) -> Result<NV_ENC_INPUT_PTR, Code> {
-    let mut create = NV_ENC_CREATE_INPUT_BUFFER { version: NV_ENC_CREATE_INPUT_BUFFER_VER, width, height, bufferFmt: format, ..Default::default() };
+    let mut create = NV_ENC_CREATE_INPUT_BUFFER {
+        version: NV_ENC_CREATE_INPUT_BUFFER_VER,
+        width,
+        height,
+        bufferFmt: format,
+        ..Default::default()
+    };
     call!(nvenc.api, nvEncCreateInputBuffer(encoder, &mut create))?;
     Ok(create.inputBuffer)
 }
 
 pub fn create_bitstream(nvenc: &Nvenc, encoder: *mut c_void) -> Result<NV_ENC_OUTPUT_PTR, Code> {
-    let mut create = NV_ENC_CREATE_BITSTREAM_BUFFER { version: NV_ENC_CREATE_BITSTREAM_BUFFER_VER, ..Default::default() };
+    let mut create =
+        NV_ENC_CREATE_BITSTREAM_BUFFER { version: NV_ENC_CREATE_BITSTREAM_BUFFER_VER, ..Default::default() };
     call!(nvenc.api, nvEncCreateBitstreamBuffer(encoder, &mut create))?;
     Ok(create.bitstreamBuffer)
 }

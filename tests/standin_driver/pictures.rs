@@ -38,7 +38,19 @@ fn nv12_of(i420: &[u8], width: usize, height: usize) -> Vec<u8> {
 /// All of a stream, by another's decoder that stops at the first fault.
 fn decode(stream: &[u8]) -> Vec<u8> {
     let mut ffmpeg = Command::new("ffmpeg");
-    ffmpeg.args(["-v", "warning", "-xerror", "-err_detect", "explode", "-f", "h264", "-i", "-", "-fps_mode", "passthrough"]);
+    ffmpeg.args([
+        "-v",
+        "warning",
+        "-xerror",
+        "-err_detect",
+        "explode",
+        "-f",
+        "h264",
+        "-i",
+        "-",
+        "-fps_mode",
+        "passthrough",
+    ]);
     ffmpeg.args(["-f", "rawvideo", "-pix_fmt", "yuv420p", "-"]);
     let mut child = ffmpeg.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
@@ -51,7 +63,8 @@ fn decode(stream: &[u8]) -> Vec<u8> {
 }
 
 fn units(bytes: &[u8]) -> Vec<RefNal<'_>> {
-    let starts: Vec<usize> = bytes.windows(4).enumerate().filter(|(_, w)| *w == [0, 0, 0, 1]).map(|(at, _)| at).collect();
+    let starts: Vec<usize> =
+        bytes.windows(4).enumerate().filter(|(_, w)| *w == [0, 0, 0, 1]).map(|(at, _)| at).collect();
     let ends = starts.iter().skip(1).copied().chain([bytes.len()]);
     starts.iter().zip(ends).map(|(&start, end)| RefNal::new(&bytes[start + 4..end], &[], true)).collect()
 }
@@ -97,7 +110,10 @@ fn yuv_pictures_come_back_exactly() {
             })
             .collect();
         encoder.close();
-        use UnitType::{PicParameterSet as Pps, SeqParameterSet as Sps, SliceLayerWithoutPartitioningIdr as Idr, SliceLayerWithoutPartitioningNonIdr as P};
+        use UnitType::{
+            PicParameterSet as Pps, SeqParameterSet as Sps, SliceLayerWithoutPartitioningIdr as Idr,
+            SliceLayerWithoutPartitioningNonIdr as P,
+        };
         let expected = [vec![Sps, Pps, Idr], vec![P], vec![P], vec![P], vec![Sps, Pps, Idr]];
         assert_eq!(coded.iter().map(types).collect::<Vec<_>>(), expected);
         assert_eq!(coded.iter().map(|unit| unit.idr).collect::<Vec<_>>(), [true, false, false, false, true]);
@@ -142,7 +158,10 @@ fn rgb_pictures_come_back_as_bt601() {
                     128.0 + (112.0 * r - 93.786 * g - 18.214 * b) / 255.0,
                 ];
                 let got = [luma[y * width + x], cb[small], cr[small]].map(f64::from);
-                assert!(got.iter().zip(expected).all(|(got, want)| (got - want).abs() <= 1.5), "{format:?} at {x},{y}: {got:?} for {expected:?}");
+                assert!(
+                    got.iter().zip(expected).all(|(got, want)| (got - want).abs() <= 1.5),
+                    "{format:?} at {x},{y}: {got:?} for {expected:?}"
+                );
             }
         }
     }
@@ -216,7 +235,10 @@ fn the_stream_says_what_was_asked_for() {
         vui.bitstreamRestrictionFlag = 1;
     });
     let unit = encoder.encode(&picture, 0);
-    use UnitType::{AccessUnitDelimiter as Aud, PicParameterSet as Pps, SeqParameterSet as Sps, SliceLayerWithoutPartitioningIdr as Idr};
+    use UnitType::{
+        AccessUnitDelimiter as Aud, PicParameterSet as Pps, SeqParameterSet as Sps,
+        SliceLayerWithoutPartitioningIdr as Idr,
+    };
     assert_eq!(types(&unit), [Aud, Sps, Pps, Idr, Idr, Idr, Idr]);
     let sps = sps(&unit);
     // 3600 macroblocks at 60 a second: level 3.2 (Table A-1). Constrained baseline.
@@ -228,7 +250,10 @@ fn the_stream_says_what_was_asked_for() {
     assert_eq!((colour.colour_primaries, colour.transfer_characteristics, colour.matrix_coefficients), (1, 1, 1));
     let restrictions = vui.bitstream_restrictions.unwrap();
     assert_eq!((restrictions.max_num_reorder_frames, restrictions.max_dec_frame_buffering), (0, 1));
-    assert!(vui.timing_info.is_none() && vui.overscan_appropriate == h264_reader::nal::sps::OverscanAppropriate::Unspecified);
+    assert!(
+        vui.timing_info.is_none()
+            && vui.overscan_appropriate == h264_reader::nal::sps::OverscanAppropriate::Unspecified
+    );
     let p = encoder.encode(&picture, 0);
     assert!(decode(&joined(&[unit, p])).len() == 2 * 1280 * 720 * 3 / 2);
     encoder.close();
@@ -245,7 +270,8 @@ fn a_running_encoder_takes_another_rate_and_size() {
         assert_eq!((session.pid, session.width, session.height, session.fps), (child.pid(), 640, 360, (30, 1)));
         assert_eq!((session.bitrate, session.max_bitrate, session.vbv), (900_000, 1_000_000, 30_000));
         let all = scene.events("reconfigure");
-        let fields: Vec<_> = all.iter().map(|event| (event.get("bitrate"), event.get("size"), event.get("fps"))).collect();
+        let fields: Vec<_> =
+            all.iter().map(|event| (event.get("bitrate"), event.get("size"), event.get("fps"))).collect();
         assert_eq!(fields, [("2000000", "1280x720", "60/1"), ("900000", "640x360", "30/1")]);
         child.end();
         assert_eq!((scene.leaks(), scene.violations()), (vec![], vec![]));
@@ -298,7 +324,11 @@ fn key_frames_come_by_the_gop_too() {
     let coded: Vec<Unit> = (0..300).map(|_| encoder.encode(&picture, 0)).collect();
     let keys: Vec<usize> = coded.iter().enumerate().filter(|(_, unit)| unit.idr).map(|(n, _)| n).collect();
     assert_eq!(keys, (0..300).step_by(3).collect::<Vec<_>>());
-    assert_eq!(types(&coded[3]), [UnitType::SliceLayerWithoutPartitioningIdr], "parameter sets come once if not asked for again");
+    assert_eq!(
+        types(&coded[3]),
+        [UnitType::SliceLayerWithoutPartitioningIdr],
+        "parameter sets come once if not asked for again"
+    );
     assert_eq!(decode(&joined(&coded)).len(), 300 * 146 * 50 * 3 / 2);
     encoder.close();
 
