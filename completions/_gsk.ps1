@@ -35,6 +35,7 @@ Register-ArgumentCompleter -Native -CommandName 'gsk' -ScriptBlock {
             [CompletionResult]::new('-V', '-V ', [CompletionResultType]::ParameterName, 'Print version')
             [CompletionResult]::new('--version', '--version', [CompletionResultType]::ParameterName, 'Print version')
             [CompletionResult]::new('serve', 'serve', [CompletionResultType]::ParameterValue, 'Stream a source to browsers: captured and encoded once, watched by many')
+            [CompletionResult]::new('lease', 'lease', [CompletionResultType]::ParameterValue, 'The machine''s encoder slots, for programs that are not gsk')
             [CompletionResult]::new('help', 'help', [CompletionResultType]::ParameterValue, 'Print this message or the help of the given subcommand(s)')
             break
         }
@@ -49,6 +50,8 @@ Register-ArgumentCompleter -Native -CommandName 'gsk' -ScriptBlock {
             [CompletionResult]::new('--encoder', '--encoder', [CompletionResultType]::ParameterName, 'Encoder; auto takes the best that works and says why [default: auto]')
             [CompletionResult]::new('--bitrate', '--bitrate', [CompletionResultType]::ParameterName, 'Bits per second, 100k to 200M [default: 4M]')
             [CompletionResult]::new('--jpeg-quality', '--jpeg-quality', [CompletionResultType]::ParameterName, 'Quality of JPEG pictures, 1 to 100 [default: 80]')
+            [CompletionResult]::new('--slots', '--slots', [CompletionResultType]::ParameterName, 'Encoder sessions that this machine bears, all its programs together, 0 to 1024 [default: by board and driver]')
+            [CompletionResult]::new('--when-full', '--when-full', [CompletionResultType]::ParameterName, 'What to do while no encoder slot is free [default: refuse]')
             [CompletionResult]::new('--token-file', '--token-file', [CompletionResultType]::ParameterName, 'File that holds the access token (or set GSK_TOKEN)')
             [CompletionResult]::new('--allow-host', '--allow-host', [CompletionResultType]::ParameterName, 'Host name to accept beside this machine''s own; may be repeated')
             [CompletionResult]::new('--allow-origin', '--allow-origin', [CompletionResultType]::ParameterName, 'Origin of pages to accept beside our own, such as https://example.org; may be repeated')
@@ -68,12 +71,64 @@ Register-ArgumentCompleter -Native -CommandName 'gsk' -ScriptBlock {
             [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
             break
         }
+        'gsk;lease' {
+            [CompletionResult]::new('--format', '--format', [CompletionResultType]::ParameterName, 'How to print data [default: table]')
+            [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'When to colour; NO_COLOR is heeded [default: auto]')
+            [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'Settings file to read in place of ./gsk.yaml; it is trusted with programs and addresses')
+            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Short for --format json')
+            [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Say only what failed')
+            [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'Say only what failed')
+            [CompletionResult]::new('-v', '-v', [CompletionResultType]::ParameterName, 'Log more; twice for everything')
+            [CompletionResult]::new('--verbose', '--verbose', [CompletionResultType]::ParameterName, 'Log more; twice for everything')
+            [CompletionResult]::new('--print-config', '--print-config', [CompletionResultType]::ParameterName, 'Print every setting and where it came from, and end')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('run', 'run', [CompletionResultType]::ParameterValue, 'Run an encoder program, such as ffmpeg with h264_nvenc, with one of the machine''s encoder slots')
+            [CompletionResult]::new('help', 'help', [CompletionResultType]::ParameterValue, 'Print this message or the help of the given subcommand(s)')
+            break
+        }
+        'gsk;lease;run' {
+            [CompletionResult]::new('--slots', '--slots', [CompletionResultType]::ParameterName, 'Encoder sessions that this machine bears, all its programs together, 0 to 1024 [default: by board and driver]')
+            [CompletionResult]::new('--wait', '--wait', [CompletionResultType]::ParameterName, 'How long to wait for a slot where none is free, such as 30s or 5m [default: 0s]')
+            [CompletionResult]::new('--instance-id', '--instance-id', [CompletionResultType]::ParameterName, 'Name to be shown to those who ask who holds the slot, 1 to 64 of A-Z, a-z, 0-9, ''.'', ''_'' and ''-'' [default: the program''s]')
+            [CompletionResult]::new('--format', '--format', [CompletionResultType]::ParameterName, 'How to print data [default: table]')
+            [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'When to colour; NO_COLOR is heeded [default: auto]')
+            [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'Settings file to read in place of ./gsk.yaml; it is trusted with programs and addresses')
+            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Short for --format json')
+            [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Say only what failed')
+            [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'Say only what failed')
+            [CompletionResult]::new('-v', '-v', [CompletionResultType]::ParameterName, 'Log more; twice for everything')
+            [CompletionResult]::new('--verbose', '--verbose', [CompletionResultType]::ParameterName, 'Log more; twice for everything')
+            [CompletionResult]::new('--print-config', '--print-config', [CompletionResultType]::ParameterName, 'Print every setting and where it came from, and end')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            break
+        }
+        'gsk;lease;help' {
+            [CompletionResult]::new('run', 'run', [CompletionResultType]::ParameterValue, 'Run an encoder program, such as ffmpeg with h264_nvenc, with one of the machine''s encoder slots')
+            [CompletionResult]::new('help', 'help', [CompletionResultType]::ParameterValue, 'Print this message or the help of the given subcommand(s)')
+            break
+        }
+        'gsk;lease;help;run' {
+            break
+        }
+        'gsk;lease;help;help' {
+            break
+        }
         'gsk;help' {
             [CompletionResult]::new('serve', 'serve', [CompletionResultType]::ParameterValue, 'Stream a source to browsers: captured and encoded once, watched by many')
+            [CompletionResult]::new('lease', 'lease', [CompletionResultType]::ParameterValue, 'The machine''s encoder slots, for programs that are not gsk')
             [CompletionResult]::new('help', 'help', [CompletionResultType]::ParameterValue, 'Print this message or the help of the given subcommand(s)')
             break
         }
         'gsk;help;serve' {
+            break
+        }
+        'gsk;help;lease' {
+            [CompletionResult]::new('run', 'run', [CompletionResultType]::ParameterValue, 'Run an encoder program, such as ffmpeg with h264_nvenc, with one of the machine''s encoder slots')
+            break
+        }
+        'gsk;help;lease;run' {
             break
         }
         'gsk;help;help' {

@@ -19,14 +19,35 @@ _gsk() {
             gsk,help)
                 cmd="gsk__subcmd__help"
                 ;;
+            gsk,lease)
+                cmd="gsk__subcmd__lease"
+                ;;
             gsk,serve)
                 cmd="gsk__subcmd__serve"
                 ;;
             gsk__subcmd__help,help)
                 cmd="gsk__subcmd__help__subcmd__help"
                 ;;
+            gsk__subcmd__help,lease)
+                cmd="gsk__subcmd__help__subcmd__lease"
+                ;;
             gsk__subcmd__help,serve)
                 cmd="gsk__subcmd__help__subcmd__serve"
+                ;;
+            gsk__subcmd__help__subcmd__lease,run)
+                cmd="gsk__subcmd__help__subcmd__lease__subcmd__run"
+                ;;
+            gsk__subcmd__lease,help)
+                cmd="gsk__subcmd__lease__subcmd__help"
+                ;;
+            gsk__subcmd__lease,run)
+                cmd="gsk__subcmd__lease__subcmd__run"
+                ;;
+            gsk__subcmd__lease__subcmd__help,help)
+                cmd="gsk__subcmd__lease__subcmd__help__subcmd__help"
+                ;;
+            gsk__subcmd__lease__subcmd__help,run)
+                cmd="gsk__subcmd__lease__subcmd__help__subcmd__run"
                 ;;
             *)
                 ;;
@@ -35,7 +56,7 @@ _gsk() {
 
     case "${cmd}" in
         gsk)
-            opts="-q -v -h -V --format --color --json --quiet --verbose --config --print-config --help --version serve help"
+            opts="-q -v -h -V --format --color --json --quiet --verbose --config --print-config --help --version serve lease help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -61,7 +82,7 @@ _gsk() {
             return 0
             ;;
         gsk__subcmd__help)
-            opts="serve help"
+            opts="serve lease help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -88,6 +109,34 @@ _gsk() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        gsk__subcmd__help__subcmd__lease)
+            opts="run"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        gsk__subcmd__help__subcmd__lease__subcmd__run)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         gsk__subcmd__help__subcmd__serve)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
@@ -102,8 +151,114 @@ _gsk() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        gsk__subcmd__lease)
+            opts="-q -v -h --format --color --json --quiet --verbose --config --print-config --help run help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --format)
+                    COMPREPLY=($(compgen -W "table json jsonl csv" -- "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        gsk__subcmd__lease__subcmd__help)
+            opts="run help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        gsk__subcmd__lease__subcmd__help__subcmd__help)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        gsk__subcmd__lease__subcmd__help__subcmd__run)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        gsk__subcmd__lease__subcmd__run)
+            opts="-q -v -h --slots --wait --instance-id --format --color --json --quiet --verbose --config --print-config --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --slots)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --wait)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --instance-id)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --format)
+                    COMPREPLY=($(compgen -W "table json jsonl csv" -- "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         gsk__subcmd__serve)
-            opts="-q -v -h --listen --source --size --fps --pixel-format --loop --restart --encoder --bitrate --jpeg-quality --token-file --allow-host --allow-origin --input --max-viewers --instance-id --format --color --json --quiet --verbose --config --print-config --help"
+            opts="-q -v -h --listen --source --size --fps --pixel-format --loop --restart --encoder --bitrate --jpeg-quality --slots --when-full --token-file --allow-host --allow-origin --input --max-viewers --instance-id --format --color --json --quiet --verbose --config --print-config --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -147,6 +302,14 @@ _gsk() {
                     ;;
                 --jpeg-quality)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --slots)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --when-full)
+                    COMPREPLY=($(compgen -W "refuse software wait" -- "${cur}"))
                     return 0
                     ;;
                 --token-file)

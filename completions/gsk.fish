@@ -39,6 +39,7 @@ complete -c gsk -n "__fish_gsk_needs_command" -l print-config -d 'Print every se
 complete -c gsk -n "__fish_gsk_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c gsk -n "__fish_gsk_needs_command" -s V -l version -d 'Print version'
 complete -c gsk -n "__fish_gsk_needs_command" -f -a "serve" -d 'Stream a source to browsers: captured and encoded once, watched by many'
+complete -c gsk -n "__fish_gsk_needs_command" -f -a "lease" -d 'The machine\'s encoder slots, for programs that are not gsk'
 complete -c gsk -n "__fish_gsk_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c gsk -n "__fish_gsk_using_subcommand serve" -l listen -d 'Address and port to listen on; a port alone means 127.0.0.1 [default: 127.0.0.1:5000]' -r
 complete -c gsk -n "__fish_gsk_using_subcommand serve" -l source -d 'What to show: "scene", "-" for standard input, or a .y4m file [default: scene]' -r
@@ -61,6 +62,10 @@ openh264\t'H.264 by the CPU'
 jpeg\t'JPEG by the CPU'"
 complete -c gsk -n "__fish_gsk_using_subcommand serve" -l bitrate -d 'Bits per second, 100k to 200M [default: 4M]' -r
 complete -c gsk -n "__fish_gsk_using_subcommand serve" -l jpeg-quality -d 'Quality of JPEG pictures, 1 to 100 [default: 80]' -r
+complete -c gsk -n "__fish_gsk_using_subcommand serve" -l slots -d 'Encoder sessions that this machine bears, all its programs together, 0 to 1024 [default: by board and driver]' -r
+complete -c gsk -n "__fish_gsk_using_subcommand serve" -l when-full -d 'What to do while no encoder slot is free [default: refuse]' -r -f -a "refuse\t'Viewers are refused, and told who holds the slots; the worker lives on'
+software\t'The CPU encodes until a slot is free'
+wait\t'Viewers wait for a slot'"
 complete -c gsk -n "__fish_gsk_using_subcommand serve" -l token-file -d 'File that holds the access token (or set GSK_TOKEN)' -r
 complete -c gsk -n "__fish_gsk_using_subcommand serve" -l allow-host -d 'Host name to accept beside this machine\'s own; may be repeated' -r
 complete -c gsk -n "__fish_gsk_using_subcommand serve" -l allow-origin -d 'Origin of pages to accept beside our own, such as https://example.org; may be repeated' -r
@@ -81,5 +86,40 @@ complete -c gsk -n "__fish_gsk_using_subcommand serve" -s q -l quiet -d 'Say onl
 complete -c gsk -n "__fish_gsk_using_subcommand serve" -s v -l verbose -d 'Log more; twice for everything'
 complete -c gsk -n "__fish_gsk_using_subcommand serve" -l print-config -d 'Print every setting and where it came from, and end'
 complete -c gsk -n "__fish_gsk_using_subcommand serve" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c gsk -n "__fish_gsk_using_subcommand help; and not __fish_seen_subcommand_from serve help" -f -a "serve" -d 'Stream a source to browsers: captured and encoded once, watched by many'
-complete -c gsk -n "__fish_gsk_using_subcommand help; and not __fish_seen_subcommand_from serve help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c gsk -n "__fish_gsk_using_subcommand lease; and not __fish_seen_subcommand_from run help" -l format -d 'How to print data [default: table]' -r -f -a "table\t'For people: aligned columns'
+json\t'One indented document'
+jsonl\t'One document a line'
+csv\t'RFC 4180, with a heading line'"
+complete -c gsk -n "__fish_gsk_using_subcommand lease; and not __fish_seen_subcommand_from run help" -l color -d 'When to colour; NO_COLOR is heeded [default: auto]' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set or TERM is "dumb"'
+always\t'Wherever it goes'
+never\t'Not at all'"
+complete -c gsk -n "__fish_gsk_using_subcommand lease; and not __fish_seen_subcommand_from run help" -l config -d 'Settings file to read in place of ./gsk.yaml; it is trusted with programs and addresses' -r -F
+complete -c gsk -n "__fish_gsk_using_subcommand lease; and not __fish_seen_subcommand_from run help" -l json -d 'Short for --format json'
+complete -c gsk -n "__fish_gsk_using_subcommand lease; and not __fish_seen_subcommand_from run help" -s q -l quiet -d 'Say only what failed'
+complete -c gsk -n "__fish_gsk_using_subcommand lease; and not __fish_seen_subcommand_from run help" -s v -l verbose -d 'Log more; twice for everything'
+complete -c gsk -n "__fish_gsk_using_subcommand lease; and not __fish_seen_subcommand_from run help" -l print-config -d 'Print every setting and where it came from, and end'
+complete -c gsk -n "__fish_gsk_using_subcommand lease; and not __fish_seen_subcommand_from run help" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c gsk -n "__fish_gsk_using_subcommand lease; and not __fish_seen_subcommand_from run help" -f -a "run" -d 'Run an encoder program, such as ffmpeg with h264_nvenc, with one of the machine\'s encoder slots'
+complete -c gsk -n "__fish_gsk_using_subcommand lease; and not __fish_seen_subcommand_from run help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c gsk -n "__fish_gsk_using_subcommand lease; and __fish_seen_subcommand_from run" -l slots -d 'Encoder sessions that this machine bears, all its programs together, 0 to 1024 [default: by board and driver]' -r
+complete -c gsk -n "__fish_gsk_using_subcommand lease; and __fish_seen_subcommand_from run" -l wait -d 'How long to wait for a slot where none is free, such as 30s or 5m [default: 0s]' -r
+complete -c gsk -n "__fish_gsk_using_subcommand lease; and __fish_seen_subcommand_from run" -l instance-id -d 'Name to be shown to those who ask who holds the slot, 1 to 64 of A-Z, a-z, 0-9, \'.\', \'_\' and \'-\' [default: the program\'s]' -r
+complete -c gsk -n "__fish_gsk_using_subcommand lease; and __fish_seen_subcommand_from run" -l format -d 'How to print data [default: table]' -r -f -a "table\t'For people: aligned columns'
+json\t'One indented document'
+jsonl\t'One document a line'
+csv\t'RFC 4180, with a heading line'"
+complete -c gsk -n "__fish_gsk_using_subcommand lease; and __fish_seen_subcommand_from run" -l color -d 'When to colour; NO_COLOR is heeded [default: auto]' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set or TERM is "dumb"'
+always\t'Wherever it goes'
+never\t'Not at all'"
+complete -c gsk -n "__fish_gsk_using_subcommand lease; and __fish_seen_subcommand_from run" -l config -d 'Settings file to read in place of ./gsk.yaml; it is trusted with programs and addresses' -r -F
+complete -c gsk -n "__fish_gsk_using_subcommand lease; and __fish_seen_subcommand_from run" -l json -d 'Short for --format json'
+complete -c gsk -n "__fish_gsk_using_subcommand lease; and __fish_seen_subcommand_from run" -s q -l quiet -d 'Say only what failed'
+complete -c gsk -n "__fish_gsk_using_subcommand lease; and __fish_seen_subcommand_from run" -s v -l verbose -d 'Log more; twice for everything'
+complete -c gsk -n "__fish_gsk_using_subcommand lease; and __fish_seen_subcommand_from run" -l print-config -d 'Print every setting and where it came from, and end'
+complete -c gsk -n "__fish_gsk_using_subcommand lease; and __fish_seen_subcommand_from run" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c gsk -n "__fish_gsk_using_subcommand lease; and __fish_seen_subcommand_from help" -f -a "run" -d 'Run an encoder program, such as ffmpeg with h264_nvenc, with one of the machine\'s encoder slots'
+complete -c gsk -n "__fish_gsk_using_subcommand lease; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c gsk -n "__fish_gsk_using_subcommand help; and not __fish_seen_subcommand_from serve lease help" -f -a "serve" -d 'Stream a source to browsers: captured and encoded once, watched by many'
+complete -c gsk -n "__fish_gsk_using_subcommand help; and not __fish_seen_subcommand_from serve lease help" -f -a "lease" -d 'The machine\'s encoder slots, for programs that are not gsk'
+complete -c gsk -n "__fish_gsk_using_subcommand help; and not __fish_seen_subcommand_from serve lease help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c gsk -n "__fish_gsk_using_subcommand help; and __fish_seen_subcommand_from lease" -f -a "run" -d 'Run an encoder program, such as ffmpeg with h264_nvenc, with one of the machine\'s encoder slots'

@@ -5,9 +5,10 @@
 
 use std::fs::File;
 use std::io::Write;
+use std::sync::Arc;
 use std::time::Duration;
 
-use gsk::pipeline::encode::{Choice, Codec};
+use gsk::pipeline::encode::{Choice, Codec, Slots, WhenFull};
 use gsk::pipeline::frame::{PixelFormat, Size};
 use gsk::pipeline::queue::Item;
 use gsk::pipeline::source::{Options, Restart, Spec};
@@ -31,6 +32,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             restart: Restart::Never,
         },
         encoder: Choice::Auto,
+        slots: Arc::new(Slots::new(None, WhenFull::Refuse, "example".into(), "scene".into())),
         bitrate: 2_000_000,
         quality: 80,
     })?;

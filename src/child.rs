@@ -19,7 +19,7 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicI32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicI32, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -71,8 +71,17 @@ impl Guarded {
 
     /// Starts a program with our own streams, in our process group, so that a terminal is as much its own as ours. `keep`
     /// stays open in it and in what it starts.
+    ///
+    /// From here on, a signal that would end us goes to the program in our place, and we are to end when it does. Those
+    /// that a terminal sends are passed over: it sends them to the program too.
     pub fn attached(argv: &[OsString], keep: BorrowedFd<'_>) -> Result<Guarded> {
-        Guarded::start(argv, Some(keep), |_| {})
+        pass_signals().map_err(|error| Error::io("cannot catch signals", error))?;
+        let guarded = Guarded::start(argv, Some(keep), |_| {})?;
+        if let Some(program) = &guarded.program {
+            PASSED_TO.store(program.as_raw_fd(), SeqCst);
+            hand_on();
+        }
+        Ok(guarded)
     }
 
     fn start(argv: &[OsString], keep: Option<BorrowedFd<'_>>, prepare: impl FnOnce(&mut Command)) -> Result<Guarded> {
@@ -108,27 +117,6 @@ impl Guarded {
             Ok(errno) => Err(failed(io::Error::from_raw_os_error(-errno))),
             Err(error) => Err(failed(error)),
         }
-    }
-
-    /// From here on, a signal that would end us goes to the program in our place, and we end when it does. Those that a
-    /// terminal sends are passed over: it sends them to the program too.
-    pub fn pass_signals(&self) -> Result<()> {
-        let Some(program) = &self.program else { return Ok(()) };
-        PASSED_TO.store(program.as_raw_fd(), Relaxed);
-        for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT] {
-            // SAFETY: the action is plain data, whole once its three fields are set; `pass` is async-signal-safe.
-            let done = unsafe {
-                let mut action: libc::sigaction = std::mem::zeroed();
-                action.sa_sigaction = pass as *const () as usize;
-                action.sa_flags = libc::SA_SIGINFO | libc::SA_RESTART;
-                libc::sigemptyset(&mut action.sa_mask);
-                libc::sigaction(signal, &action, std::ptr::null_mut())
-            };
-            if done != 0 {
-                return Err(Error::io("cannot catch signals", io::Error::last_os_error()));
-            }
-        }
-        Ok(())
     }
 
     fn hear(&mut self) -> io::Result<i32> {
@@ -305,20 +293,52 @@ fn let_go_of_pipes() -> io::Result<()> {
     Ok(rustix::stdio::dup2_stderr(&null)?)
 }
 
-/// The pidfd of the program that signals are passed to, or -1.
+/// The pidfd of the program that signals are passed to; -1 before it is there.
 static PASSED_TO: AtomicI32 = AtomicI32::new(-1);
+/// A signal that is still to be passed on, or 0.
+static PENDING: AtomicI32 = AtomicI32::new(0);
+
+fn pass_signals() -> io::Result<()> {
+    for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT] {
+        // SAFETY: the action is plain data, whole once its three fields are set; `pass` is async-signal-safe.
+        let done = unsafe {
+            let mut action: libc::sigaction = std::mem::zeroed();
+            action.sa_sigaction = pass as *const () as usize;
+            action.sa_flags = libc::SA_SIGINFO | libc::SA_RESTART;
+            libc::sigemptyset(&mut action.sa_mask);
+            libc::sigaction(signal, &action, std::ptr::null_mut())
+        };
+        if done != 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
+}
 
 extern "C" fn pass(signal: libc::c_int, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
-    // SAFETY: with SA_SIGINFO the kernel hands a valid siginfo; the system call touches no memory of ours, and errno is
-    // put back for the code that was interrupted.
+    // SAFETY: with SA_SIGINFO the kernel hands a valid siginfo. errno is put back for the code that was interrupted.
     unsafe {
         // The kernel itself speaks for a terminal.
         if (*info).si_code != libc::SI_KERNEL {
             let errno = *libc::__errno_location();
-            let nothing = std::ptr::null::<libc::siginfo_t>();
-            libc::syscall(libc::SYS_pidfd_send_signal, PASSED_TO.load(Relaxed), signal, nothing, 0);
+            PENDING.store(signal, SeqCst);
+            hand_on();
             *libc::__errno_location() = errno;
         }
+    }
+}
+
+/// Passes on what is pending, as soon as there is whom to. Async-signal-safe.
+fn hand_on() {
+    let program = PASSED_TO.load(SeqCst);
+    if program < 0 {
+        return;
+    }
+    let signal = PENDING.swap(0, SeqCst);
+    if signal != 0 {
+        let nothing = std::ptr::null::<libc::siginfo_t>();
+        // SAFETY: the system call touches no memory of ours; a program that has ended is an error that needs no answer.
+        unsafe { libc::syscall(libc::SYS_pidfd_send_signal, program, signal, nothing, 0) };
     }
 }
 

@@ -8,7 +8,9 @@
 //!
 //! ```text
 //! 7  cli        clap definitions, one file a command: parse, call, print
+//! 6  doctor     who holds the encoder sessions, and why; what dead owners left, and ending it
 //! 5  serve      one worker over the network: HTTP, WebSocket, MP4, JPEG; who may talk to it; the viewer page
+//!    client     the other end: reads a worker's /status
 //! 4  pipeline   source -> newest frame -> encoder -> broadcast; timing
 //! 3  gpu        what the machine has, loaded at run time: NVML, the table of boards; CUDA, NVENC
 //! 2  lease      encoder slots across processes; how many there are is an argument
@@ -16,8 +18,7 @@
 //! 0  output error exit config clock child proc
 //! ```
 //!
-//! The numbers leave room for what stands between: containers and profiling beside `serve` (5), benches and
-//! diagnosis above it (6).
+//! The numbers leave room for what stands between: containers and profiling beside `serve` (5), benches beside `doctor` (6).
 //!
 //! # The road of one frame
 //!
@@ -41,7 +42,8 @@
 //! 3. **Encode or not.** `pipeline::cadence`, which reads no clock, decides: a new picture at once; one that equals the
 //!    last not at all, but for a keepalive; an IDR for one who joins, though not too often.
 //! 4. **Convert and encode.** [`pipeline::convert`], then a back end of [`pipeline::encode`]'s table: one access unit out
-//!    for each frame in. The unit is written behind room for its header.
+//!    for each frame in. NVENC takes its frames on this thread and gives its units on another; its session is opened with an
+//!    encoder slot of the machine in hand ([`lease`]), and where none is free the stream waits, or another back end stands in. The unit is written behind room for its header.
 //! 5. **Broadcast.** [`pipeline::broadcast`] writes the `gsk.v1` header into that room ([`wire::message::Header`]) and hands
 //!    the one packet to every viewer's [`pipeline::queue`]. A viewer whose queue is full skips to the next IDR, and is
 //!    told; it delays nobody else.
@@ -62,8 +64,10 @@
 
 pub mod child;
 pub mod cli;
+pub mod client;
 pub mod clock;
 pub mod config;
+pub mod doctor;
 pub mod error;
 pub mod exit;
 pub mod gpu;

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
+use std::sync::OnceLock;
 
 /// The inode number of the machine's own pid namespace (`PROC_PID_INIT_INO` in Linux's `include/linux/proc_ns.h`).
 const INITIAL_NAMESPACE: u64 = 0xEFFF_FFFC;
@@ -53,9 +54,16 @@ pub fn namespace(pid: u32) -> Option<u64> {
     namespace_at(&format!("/proc/{pid}/ns/pid"))
 }
 
-/// Our own pid namespace; 0 where there is no `/proc`.
+/// Our own pid namespace, in which a process stays for life; 0 where there is no `/proc`.
 pub fn own_namespace() -> u64 {
-    namespace_at("/proc/self/ns/pid").unwrap_or(0)
+    static OWN: OnceLock<u64> = OnceLock::new();
+    *OWN.get_or_init(|| namespace_at("/proc/self/ns/pid").unwrap_or(0))
+}
+
+/// When this process started, as [`Stat::start`] has it; 0 where there is no `/proc`.
+pub fn own_start() -> u64 {
+    static OWN: OnceLock<u64> = OnceLock::new();
+    *OWN.get_or_init(|| stat(std::process::id()).map_or(0, |stat| stat.start))
 }
 
 fn namespace_at(path: &str) -> Option<u64> {
@@ -65,6 +73,38 @@ fn namespace_at(path: &str) -> Option<u64> {
 /// Whether this process sees the machine's own pids, as the driver reports them, and not a container's.
 pub fn sees_host_pids() -> bool {
     own_namespace() == INITIAL_NAMESPACE
+}
+
+/// Whether `/proc` shows the pid namespace that we are in. It shows another's where a namespace was entered and `/proc` was not
+/// mounted anew: then its numbers are not those that signals go by.
+pub fn shows_own_namespace() -> bool {
+    let me = std::process::id().to_string();
+    let named = fs::read_link("/proc/self").is_ok_and(|link| link.as_os_str() == me.as_str());
+    // proc_pid_status(5): NSpid has a number for each namespace from the one that /proc shows down to the process's own.
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
+    named && numbers.is_some_and(|numbers| numbers.trim() == me)
+}
+
+/// A process's number in its own, innermost pid namespace.
+pub fn inner_pid(pid: u32) -> Option<u32> {
+    let status = fs::read(format!("/proc/{pid}/status")).ok()?;
+    let status = String::from_utf8_lossy(&status);
+    status.lines().find_map(|line| line.strip_prefix("NSpid:"))?.split_ascii_whitespace().last()?.parse().ok()
+}
+
+/// A user's name by `/etc/passwd`; users that only a directory service knows have none here.
+pub fn user_name(user: u32) -> Option<String> {
+    named_in(&fs::read_to_string("/etc/passwd").ok()?, user)
+}
+
+/// passwd(5): NAME:PASSWORD:UID:…
+fn named_in(passwd: &str, user: u32) -> Option<String> {
+    let mut lines = passwd.lines().map(|line| line.split(':').collect::<Vec<_>>());
+    lines.find_map(|fields| match fields[..] {
+        [name, _, uid, ..] if uid.parse() == Ok(user) => Some(name.to_string()),
+        _ => None,
+    })
 }
 
 #[cfg(test)]
@@ -86,5 +126,15 @@ mod tests {
         assert!(stat.start > 0 && pids().contains(&me));
         assert_eq!(namespace(me), Some(own_namespace()));
         assert_eq!(user(me), Some(rustix::process::getuid().as_raw()));
+        assert!(shows_own_namespace());
+        assert_eq!(inner_pid(me), Some(me));
+    }
+
+    #[test]
+    fn users_have_the_names_that_passwd_gives_them() {
+        let passwd = "root:x:0:0:root:/root:/bin/bash\n\n# no user\n+::::::\nren der:x:1001:1001::/:/bin/sh\n";
+        assert_eq!(named_in(passwd, 0).as_deref(), Some("root"));
+        assert_eq!(named_in(passwd, 1001).as_deref(), Some("ren der"));
+        assert_eq!(named_in(passwd, 100), None);
     }
 }

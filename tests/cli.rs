@@ -309,11 +309,12 @@ fn matches(path: &Path, text: &str) {
 
 #[test]
 fn help_reads_as_it_was_agreed() {
-    let cases: [(&str, &[&str]); 5] = [
+    let cases: [(&str, &[&str]); 6] = [
         ("help", &["--help"]),
         ("help-short", &["-h"]),
         ("serve-help", &["serve", "--help"]),
         ("serve-help-short", &["serve", "-h"]),
+        ("lease-run-help", &["lease", "run", "--help"]),
         ("serve-print-config", &["serve", "--print-config"]),
     ];
     for (name, words) in cases {
@@ -348,5 +349,8 @@ fn completions_and_man_pages_are_those_of_this_definition() {
         assert_eq!(listed(env!("CARGO_MANIFEST_DIR").into()), made, "nothing is left from commands that are gone");
         names.extend(made);
     }
-    assert_eq!(names, ["_gsk", "_gsk.ps1", "gsk.bash", "gsk.fish", "gsk-serve.1", "gsk.1"]);
+    assert_eq!(
+        names,
+        ["_gsk", "_gsk.ps1", "gsk.bash", "gsk.fish", "gsk-lease-run.1", "gsk-lease.1", "gsk-serve.1", "gsk.1"]
+    );
 }

@@ -8,8 +8,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use gsk::child::guard_with;
+use gsk::error::Error;
 use gsk::pipeline::broadcast::{Packet, Waiting};
-use gsk::pipeline::encode::{self, Choice, Codec};
+use gsk::pipeline::encode::{self, Choice, Codec, Slots};
 use gsk::pipeline::frame::{Frame, PixelFormat, Pool, Range, Size};
 use gsk::pipeline::queue::Item;
 use gsk::pipeline::source::{Options, Restart, Spec};
@@ -28,7 +29,7 @@ fn config(spec: Spec) -> Config {
     guard_with(env!("CARGO_BIN_EXE_gsk"));
     let source =
         Options { spec, size: None, format: PixelFormat::I420, fps: 50.0, repeat: true, restart: Restart::Never };
-    Config { source, encoder: Choice::Openh264, bitrate: 2_000_000, quality: 80 }
+    Config { source, encoder: Choice::Openh264, slots: Arc::default(), bitrate: 2_000_000, quality: 80 }
 }
 
 fn program(script: &str) -> Config {
@@ -456,12 +457,15 @@ fn gradient(n: usize) -> Vec<u8> {
 fn encode(pictures: &[Vec<u8>], idrs: &[usize]) -> Vec<(bool, Vec<u8>)> {
     let config = encode::Config { size: Size::new(320, 240), fps: 30.0, bitrate: 3_000_000, quality: 80 };
     let units = Arc::new(Mutex::new(Vec::new()));
-    let out = units.clone();
-    let sink = move |unit: gsk::error::Result<encode::Unit>| {
-        let unit = unit.unwrap();
-        out.lock().unwrap().push((unit.key, unit.data[HEADER..].to_vec()));
+    let sink = || -> encode::Output {
+        let out = units.clone();
+        Box::new(move |unit| {
+            let unit = unit.unwrap();
+            out.lock().unwrap().push((unit.key, unit.data[HEADER..].to_vec()));
+        })
     };
-    let (mut encoder, _) = encode::open(Codec::H264, Choice::Openh264, &config, Box::new(sink)).unwrap();
+    let (mut encoder, _) =
+        encode::open(Codec::H264, Choice::Openh264, &config, &Slots::default(), sink).map_err(Error::from).unwrap();
     let pool = Pool::default();
     for (n, picture) in pictures.iter().enumerate() {
         let mut pixels = pool.take(picture.len());

@@ -50,7 +50,7 @@ fn files() -> Result<Vec<(String, Vec<u8>)>> {
     }
     let mut program = super::command().disable_help_subcommand(true);
     program.build();
-    for command in std::iter::once(&program).chain(program.get_subcommands()) {
+    for command in with_all_below(&program) {
         let name = command.get_display_name().unwrap_or(command.get_name()).replace(' ', "-");
         let page = page(command.clone().name(name.clone()))
             .map_err(|e| Error::bug("a man page cannot be written").cause(e))?;
@@ -59,8 +59,13 @@ fn files() -> Result<Vec<(String, Vec<u8>)>> {
     Ok(files)
 }
 
+/// A command, and those below it at any depth.
+fn with_all_below(command: &clap::Command) -> Vec<&clap::Command> {
+    std::iter::once(command).chain(command.get_subcommands().flat_map(with_all_below)).collect()
+}
+
 fn page(command: clap::Command) -> std::io::Result<Vec<u8>> {
-    let program = command.get_name() == "gsk";
+    let branches = command.has_subcommands();
     let version = format!("gsk {}", env!("CARGO_PKG_VERSION"));
     let man = Man::new(command.version(env!("CARGO_PKG_VERSION"))).source(version).manual("GPU Streaming Kit");
     let mut page = Vec::new();
@@ -69,7 +74,7 @@ fn page(command: clap::Command) -> std::io::Result<Vec<u8>> {
     man.render_synopsis_section(&mut page)?;
     man.render_description_section(&mut page)?;
     man.render_options_section(&mut page)?;
-    if program {
+    if branches {
         man.render_subcommands_section(&mut page)?;
     }
     for (heading, text) in [("SETTINGS", super::SETTINGS), ("EXIT STATUS", exit::TABLE)] {

@@ -1,6 +1,9 @@
 //! The command line: each command is parsed, called and printed, and has no logic of its own.
 
+mod cleanup;
 mod generate;
+mod lease;
+mod nvenc_status;
 mod serve;
 pub mod value;
 
@@ -31,6 +34,20 @@ struct Cli {
 enum Command {
     /// Stream a source to browsers: captured and encoded once, watched by many
     Serve(Box<serve::ServeArgs>),
+    /// The machine's encoder slots, for programs that are not gsk
+    Lease(lease::LeaseArgs),
+    /// Who holds the encoder sessions, how many there are, and what each worker does and why
+    ///
+    /// Exit code 1 where a worker is in error, a slot is held on after its owner's death, or there are more sessions than
+    /// the limit; else 5 where the driver or the slots do not answer in time, 4 where they may not be asked, 3 without
+    /// a driver or a GPU. Whatever is known is printed all the same. A worker that cannot be reached is a row, and no failure.
+    NvencStatus(nvenc_status::NvencStatusArgs),
+    /// What dead owners left of encoder slots: says what it is and, where asked to, cleans it up
+    ///
+    /// Without flags it prints a plan and touches nothing. A process is ended only if it has the lock of a slot whose
+    /// recorded owner is dead, in our own pid namespace; other programs' sessions are listed and left alone. Exit code 1
+    /// where something is left to do, 4 where what was asked for is not ours to do: permission, or another pid namespace.
+    Cleanup(cleanup::CleanupArgs),
 }
 
 /// What was asked for.
@@ -102,12 +119,17 @@ fn command() -> clap::Command {
     Cli::command()
         .after_help(exit::TABLE)
         .after_long_help(after.clone())
-        .mut_subcommands(|c| c.after_long_help(after.clone()))
+        .mut_subcommands(|c| c.after_long_help(after.clone()).mut_subcommands(|c| c.after_long_help(after.clone())))
 }
 
 /// Every setting that a file or variable may set.
 fn known() -> Result<Known> {
-    Known::default().with::<Shared>()?.with::<serve::ServeArgs>()
+    Known::default()
+        .with::<Shared>()?
+        .with::<serve::ServeArgs>()?
+        .with::<lease::RunKeys>()?
+        .with::<nvenc_status::NvencStatusKeys>()?
+        .with::<cleanup::CleanupKeys>()
 }
 
 /// Runs the command that this process was started with.
@@ -172,6 +194,27 @@ fn run(globals: &Globals, task: &Task, printer: &mut Printer) -> Result<ExitCode
             match globals.print_config {
                 true => print_config(&shared, Some(&resolved), printer),
                 false => serve::run(resolved, printer),
+            }
+        }
+        Task::Public(Command::Lease(lease::LeaseArgs { command: lease::Command::Run(args) })) => {
+            let resolved = config::resolve(&args.keys, &layers)?;
+            match globals.print_config {
+                true => print_config(&shared, Some(&resolved), printer),
+                false => lease::run(&args.command, resolved, printer),
+            }
+        }
+        Task::Public(Command::NvencStatus(args)) => {
+            let resolved = config::resolve(&args.keys, &layers)?;
+            match globals.print_config {
+                true => print_config(&shared, Some(&resolved), printer),
+                false => nvenc_status::run(args.watch, resolved, printer),
+            }
+        }
+        Task::Public(Command::Cleanup(args)) => {
+            let resolved = config::resolve(&args.keys, &layers)?;
+            match globals.print_config {
+                true => print_config(&shared, Some(&resolved), printer),
+                false => cleanup::run(args, resolved, printer),
             }
         }
         Task::Generate(_) if globals.print_config => print_config::<Shared>(&shared, None, printer),

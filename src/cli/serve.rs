@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use clap::ValueEnum;
 use clap::builder::RangedU64ValueParser;
 use serde::{Deserialize, Serialize};
 
@@ -9,7 +10,7 @@ use super::value::{self, Bitrate, Listen, as_text};
 use crate::config::{Keys, Origin, Resolved};
 use crate::error::{Error, Result};
 use crate::output::Printer;
-use crate::pipeline::encode::Choice;
+use crate::pipeline::encode::{Choice, WhenFull};
 use crate::pipeline::frame::{PixelFormat, Size};
 use crate::pipeline::source::{Restart, Spec};
 use crate::serve::{self, Input, Settings, Token};
@@ -63,6 +64,14 @@ pub struct ServeArgs {
     #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<u8>::new().range(1..=100), help_heading = ENCODING)]
     pub jpeg_quality: Option<u8>,
 
+    /// Encoder sessions that this machine bears, all its programs together, 0 to 1024 [default: by board and driver]
+    #[arg(long = "slots", value_name = "N", value_parser = RangedU64ValueParser::<u32>::new().range(0..=1024), help_heading = ENCODING)]
+    pub nvenc_max_sessions: Option<u32>,
+
+    /// What to do while no encoder slot is free [default: refuse]
+    #[arg(long, value_name = "WHAT", value_enum, help_heading = ENCODING)]
+    pub when_full: Option<WhenFull>,
+
     /// File that holds the access token (or set GSK_TOKEN)
     #[arg(long, value_name = "FILE", help_heading = ACCESS)]
     pub token_file: Option<String>,
@@ -112,6 +121,7 @@ impl Keys for ServeArgs {
             encoder: Some(Choice::Auto),
             bitrate: Some(Bitrate(4_000_000)),
             jpeg_quality: Some(80),
+            when_full: Some(WhenFull::Refuse),
             allow_host: Some(Vec::new()),
             allow_origin: Some(Vec::new()),
             input: Some(Input::All),
@@ -164,41 +174,67 @@ fn settings(resolved: Resolved<ServeArgs>) -> Result<(Settings, Vec<String>)> {
         input: given(args.input)?,
         max_viewers: given(args.max_viewers)?,
         jpeg_quality: given(args.jpeg_quality)?,
+        slots: args.nvenc_max_sessions,
+        when_full: given(args.when_full)?,
     };
     Ok((settings, warnings))
 }
 
-/// Settings that the source makes nothing of. As a flag such a one is a mistake of this moment and is refused; in a
-/// variable or file it may be meant for other sources, and is only told.
+/// Settings that the source or the encoder makes nothing of. As a flag such a one is a mistake of this moment and is refused;
+/// in a variable or file it may be meant for other workers, and is only told.
 fn without_effect(resolved: &Resolved<ServeArgs>, source: &Spec) -> Result<Vec<String>> {
     let args = &resolved.values;
     let (file, program) = (matches!(source, Spec::File(_)), matches!(source, Spec::Program(_)));
     let raw = program || *source == Spec::Stdin;
+    let encoder = args.encoder.unwrap_or_default();
+    let slots = matches!(encoder, Choice::Auto | Choice::Nvenc);
+    let software = args.when_full == Some(WhenFull::Software);
+    let (of_source, of_encoder) = (format!("the source '{source}'"), format!("--encoder {}", as_word(encoder)));
+    let (reason, auto) = ("only NVENC needs encoder slots", "gsk serve --encoder auto");
     let idle = [
         (
             "loop",
             args.r#loop == Some(true) && !file,
+            &of_source,
             "only a file can start again",
             "gsk serve --source FILE.y4m --loop",
         ),
-        ("restart", !program, "only a program can be started again", "gsk serve --restart on-failure -- CMD ARGS…"),
-        ("pixel_format", !raw, "only raw frames need it", "gsk serve --source - --pixel-format rgb24 --size 1280x720"),
+        (
+            "restart",
+            !program,
+            &of_source,
+            "only a program can be started again",
+            "gsk serve --restart on-failure -- CMD ARGS…",
+        ),
+        (
+            "pixel_format",
+            !raw,
+            &of_source,
+            "only raw frames need it",
+            "gsk serve --source - --pixel-format rgb24 --size 1280x720",
+        ),
+        ("nvenc_max_sessions", !slots, &of_encoder, reason, auto),
+        ("when_full", !slots, &of_encoder, reason, auto),
+        ("when_full", software && encoder == Choice::Nvenc, &of_encoder, "it allows no other encoder", auto),
     ];
     let mut warnings = Vec::new();
-    for (key, idle, reason, hint) in idle {
+    for (key, idle, of, reason, hint) in idle {
         let place = resolved.origin(key);
         match place {
             _ if !idle => {}
             Origin::Default => {}
             Origin::Flag(flag) => {
-                return Err(Error::usage(format!("{flag} does nothing for the source '{source}'"))
-                    .cause(reason)
-                    .hint(hint));
+                return Err(Error::usage(format!("{flag} does nothing for {of}")).cause(reason).hint(hint));
             }
-            _ => warnings.push(format!("'{key}' ({place}) does nothing for the source '{source}': {reason}")),
+            _ => warnings.push(format!("'{key}' ({place}) does nothing for {of}: {reason}")),
         }
     }
     Ok(warnings)
+}
+
+/// As the flag takes it.
+fn as_word(encoder: Choice) -> String {
+    encoder.to_possible_value().map_or_else(String::new, |value| value.get_name().into())
 }
 
 #[cfg(test)]

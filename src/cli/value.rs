@@ -3,9 +3,11 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::str::FromStr;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::client::Target;
 use crate::error::{Error, Result};
 
 /// serde by a type's own text, for optional fields.
@@ -92,11 +94,58 @@ impl FromStr for Bitrate {
     }
 }
 
+/// A span of time, written `30s`, `1.5s`, `250ms` or `2m 30s`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span(pub Duration);
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        humantime::format_duration(self.0).fmt(f)
+    }
+}
+
+impl FromStr for Span {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Span> {
+        let wrong = |cause: String| {
+            Error::usage(format!("'{text}' is not a span of time"))
+                .cause(cause)
+                .hint("write it with its unit: 30s, 1.5s, 250ms")
+        };
+        // Whole numbers are all that the library reads.
+        if let Some(seconds) = text.strip_suffix('s').and_then(|number| number.parse::<f64>().ok()) {
+            return Duration::try_from_secs_f64(seconds).map(Span).map_err(|error| wrong(error.to_string()));
+        }
+        humantime::parse_duration(text).map(Span).map_err(|error| wrong(error.to_string()))
+    }
+}
+
 /// Frames per second, 1 to 240, whole or not.
 pub fn fps(text: &str) -> Result<f64> {
     let rate = text.parse::<f64>().map_err(|_| Error::usage(format!("'{text}' is not a number")))?;
     let inside = (1.0..=240.0).contains(&rate);
     if inside { Ok(rate) } else { Err(Error::usage(format!("{text} is outside 1 to 240"))) }
+}
+
+/// Seconds between two looks, 0.1 to 3600.
+pub fn interval(text: &str) -> Result<f64> {
+    let seconds = text.parse::<f64>().map_err(|_| Error::usage(format!("'{text}' is not a number of seconds")))?;
+    let inside = (0.1..=3600.0).contains(&seconds);
+    if inside { Ok(seconds) } else { Err(Error::usage(format!("{text} is outside 0.1 to 3600"))) }
+}
+
+/// The address of a worker; kept as it was written.
+pub fn worker(text: &str) -> Result<String> {
+    text.parse::<Target>().map(|_| text.into())
+}
+
+/// A host name or an IP address, an IPv6 one with brackets or without.
+pub fn name_or_address(text: &str) -> Result<String> {
+    match text.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
+        Ok(address) => Ok(address.to_string()),
+        Err(_) => host(text),
+    }
 }
 
 /// A name for an instance: it stands in file names, URLs and metrics as it is.
@@ -183,6 +232,13 @@ mod tests {
         for text in ["", "a b", "a/b", "é", &"x".repeat(65)] {
             assert!(instance_id(text).is_err(), "{text}");
         }
+        assert_eq!(interval("0.5").unwrap(), 0.5);
+        for text in ["0", "3601", "nan", "often"] {
+            assert!(interval(text).is_err(), "{text}");
+        }
+        assert_eq!(name_or_address("[::1]").unwrap(), "::1");
+        assert_eq!(name_or_address("10.0.0.1").unwrap(), "10.0.0.1");
+        assert!(name_or_address("http://gpu1").is_err() && worker("https://gpu1").is_err());
         assert_eq!(host("GPU1.example.org").unwrap(), "gpu1.example.org");
         for text in ["", "a:80", "http://a", "a..b", "a/b", "*"] {
             assert!(host(text).is_err(), "{text}");

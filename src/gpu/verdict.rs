@@ -1,20 +1,13 @@
 //! What an inventory means: whether NVENC can be used, on which GPU, and how many sessions the machine bears.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::Serialize;
 
-use super::{Driver, Gpu, Inventory, Session, support};
+use super::{Driver, Gpu, Inventory, Session, inventory, sessions, support};
+use crate::lease::Limit;
 use crate::wire::status::Cause;
-
-/// How many encoder sessions there may be at once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Limit {
-    Unknown,
-    Unlimited,
-    Sessions(u32),
-}
 
 /// How many encoder sessions the machine bears, all programs together, on the GPUs that gsk would encode on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -22,8 +15,28 @@ pub struct Capacity {
     pub limit: Limit,
     /// Where that comes from, for people: "driver 550.54.14, GeForce boards share 8 (support table)".
     pub from: String,
-    /// Indices of the GPUs whose sessions count against the limit.
+    /// Indices of the GPUs whose sessions count against the limit; none: those of all.
     pub gpus: Vec<u32>,
+}
+
+impl Capacity {
+    /// The pids of the sessions that count; `None` where the driver cannot be asked.
+    pub fn pids(&self, time: Duration) -> Option<Vec<u32>> {
+        let counts = |session: &Session| self.gpus.is_empty() || self.gpus.contains(&session.gpu);
+        Some(sessions(time)?.into_iter().filter(counts).map(|session| session.pid).collect())
+    }
+}
+
+/// What the machine bears: as many as the user says (`most`), else what its boards and driver tell within `time`.
+pub fn limit(most: Option<u32>, time: Duration) -> Capacity {
+    match most {
+        Some(most) => {
+            // The driver's door is slow to open at first: not while others wait for a lock.
+            sessions(time);
+            Capacity { limit: Limit::Sessions(most), from: format!("{most} by the settings"), gpus: Vec::new() }
+        }
+        None => capacity(&inventory(time)),
+    }
 }
 
 /// Whether NVENC can be used here.

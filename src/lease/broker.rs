@@ -6,7 +6,7 @@ use crate::wire::lease::Record;
 
 /// How many encoder sessions the machine bears, all its boards together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum Limit {
     /// Nobody knows: slots only name their holders.
     Unknown,

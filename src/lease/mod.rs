@@ -23,7 +23,8 @@ use rustix::io::Errno;
 
 pub use self::broker::{Limit, Refusal, Seen};
 use self::broker::{Pids, Scene};
-use self::dir::{Dir, slot_name};
+use self::dir::Dir;
+pub use self::dir::slot_name;
 use crate::clock::rfc3339_now;
 use crate::error::{Error, Kind, Result};
 use crate::proc;
@@ -79,8 +80,16 @@ impl Refusal {
 impl Pool {
     /// The directory that [`VARIABLE`] names, else the one that all users of this machine share.
     pub fn open() -> Result<Pool> {
-        let named = std::env::var_os(VARIABLE).filter(|path| !path.is_empty());
-        Pool::at(&named.map_or_else(dir::default_path, PathBuf::from))
+        Pool::at(&place())
+    }
+
+    /// The same, or `None` where nobody has made it yet: for those who only look.
+    pub fn existing() -> Result<Option<Pool>> {
+        let path = place();
+        match rustix::fs::lstat(&path) {
+            Err(Errno::NOENT) => Ok(None),
+            _ => Pool::at(&path).map(Some),
+        }
     }
 
     pub fn at(path: &Path) -> Result<Pool> {
@@ -109,7 +118,7 @@ impl Pool {
         };
         let record = Record {
             pid: std::process::id(),
-            start: proc::stat(std::process::id()).map_or(0, |stat| stat.start),
+            start: proc::own_start(),
             pid_namespace: proc::own_namespace(),
             since: rfc3339_now(),
             ..record
@@ -131,11 +140,20 @@ impl Pool {
         Ok(self.survey()?.into_iter().map(|entry| entry.seen).collect())
     }
 
-    /// Clears what dead holders left in slots that are free; tells what it cleared.
-    pub fn clear_stale(&self) -> Result<Vec<Seen>> {
+    /// Device and inode number of a slot's file: what its lock is known by in `/proc`.
+    pub fn inode(&self, index: u32) -> Result<(u64, u64)> {
+        let path = self.path().join(slot_name(index));
+        let stat = rustix::fs::lstat(&path).map_err(|error| self.failed(index, error.into()))?;
+        Ok((stat.st_dev, stat.st_ino))
+    }
+
+    /// Clears what dead holders left in slots that are free, as far as it is `wanted`; tells what it cleared.
+    pub fn clear_stale(&self, wanted: impl Fn(&Seen) -> bool) -> Result<Vec<Seen>> {
         let _gate = self.gate()?;
-        let stale = self.survey()?.into_iter().filter(|entry| !entry.seen.held && entry.seen.record.is_some());
-        stale
+        let stale = |entry: &Entry| !entry.seen.held && entry.seen.record.is_some() && wanted(&entry.seen);
+        self.survey()?
+            .into_iter()
+            .filter(stale)
             .map(|Entry { seen, file }| {
                 write(&file, &Record::none()).map_err(|error| self.failed(seen.index, error))?;
                 Ok(seen)
@@ -207,6 +225,12 @@ impl Pool {
     fn failed(&self, index: u32, error: io::Error) -> Error {
         Error::io(format!("cannot use the encoder slot '{}'", self.path().join(slot_name(index)).display()), error)
     }
+}
+
+/// Where the slots are.
+fn place() -> PathBuf {
+    let named = std::env::var_os(VARIABLE).filter(|path| !path.is_empty());
+    named.map_or_else(dir::default_path, PathBuf::from)
 }
 
 struct Entry {
@@ -351,10 +375,11 @@ mod tests {
         assert_eq!(alive(&Record { pid_namespace: 1, ..left.clone() }), None);
         let held = take(&pool, 9).unwrap();
         write(&pool.dir.file("slot-1").unwrap(), &left.block()).unwrap();
-        let cleared = pool.clear_stale().unwrap();
+        assert!(pool.clear_stale(|seen| seen.index == 0).unwrap().is_empty());
+        let cleared = pool.clear_stale(|_| true).unwrap();
         assert_eq!(cleared.iter().map(|seen| seen.index).collect::<Vec<_>>(), [1]);
         assert_eq!(pool.slots().unwrap()[0].record.as_ref(), Some(held.record()));
-        assert!(pool.clear_stale().unwrap().is_empty());
+        assert!(pool.clear_stale(|_| true).unwrap().is_empty());
     }
 
     #[test]

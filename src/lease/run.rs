@@ -54,7 +54,6 @@ pub fn take(
 /// left behind with it.
 pub fn run(slot: Slot, argv: &[OsString]) -> Result<Ended> {
     let mut program = Guarded::attached(argv, slot.as_fd())?;
-    program.pass_signals()?;
     let ended = program.wait();
     drop(slot);
     Ok(ended)

@@ -24,7 +24,7 @@ pub enum Format {
     Json,
     /// One document a line.
     Jsonl,
-    /// RFC 4180, with a heading line.
+    /// RFC 4180, with a heading line; several tables are told apart by the first column.
     Csv,
 }
 
@@ -125,6 +125,22 @@ impl Printer {
     /// Prints a document on standard output. A closed one is [`Kind::Closed`].
     pub fn show<T: Show>(&self, document: &T) -> Result<()> {
         self.data(&self.render(document)?)
+    }
+
+    /// Prints a document of many, one after another: JSON one a line, a table in the place of the last one on a terminal.
+    pub fn show_again<T: Show>(&self, document: &T) -> Result<()> {
+        let text = match self.format {
+            Format::Json => {
+                Printer { format: Format::Jsonl, wrote: AtomicBool::new(false), ..*self }.render(document)?
+            }
+            _ => self.render(document)?,
+        };
+        match self.format {
+            // Line by line over the old, so that nothing flickers: to the top, each line's rest cleared, then what is below.
+            Format::Table if self.terminal => self.data(&format!("\x1b[H{}\x1b[J", text.replace('\n', "\x1b[K\n"))),
+            Format::Table | Format::Csv if self.wrote.load(Ordering::Relaxed) => self.data(&format!("\n{text}")),
+            _ => self.data(&text),
+        }
     }
 
     /// Prints one line of text on standard output, for what is no [`Show`], such as the address to open.

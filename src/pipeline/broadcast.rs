@@ -28,6 +28,14 @@ pub struct Packet {
     avcc: OnceLock<Bytes>,
 }
 
+/// What a key unit and those behind it are.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Format {
+    pub size: Size,
+    /// Of H.264.
+    pub sets: Option<ParameterSets>,
+}
+
 impl Packet {
     /// Wraps an encoder's unit: writes the header into the room in front of it.
     pub fn new(codec: Codec, sequence: u32, mut unit: Unit, published_us: u64) -> Packet {
@@ -38,6 +46,11 @@ impl Packet {
         let sets = (codec == Codec::H264 && unit.key).then(|| ParameterSets::find(&message[HEADER..])).flatten();
         let (key, size) = (unit.key, unit.frame.size);
         Packet { codec, key, sequence, size, captured_us, published_us, message, sets, avcc: OnceLock::new() }
+    }
+
+    /// What it is, of a key unit.
+    pub fn format(&self) -> Option<Format> {
+        self.key.then(|| Format { size: self.size, sets: self.sets.clone() })
     }
 
     /// The bare access unit: Annex B, or one JPEG.

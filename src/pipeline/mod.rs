@@ -41,6 +41,8 @@ use crate::wire::input::Input;
 pub struct Config {
     pub source: Options,
     pub encoder: encode::Choice,
+    /// How encoders come by the slots that they need.
+    pub slots: Arc<encode::Slots>,
     /// bit/s.
     pub bitrate: u32,
     /// JPEG quality, 1 to 100.
@@ -68,6 +70,7 @@ pub struct Pipeline {
 
 pub(crate) struct Shared {
     choice: encode::Choice,
+    slots: Arc<encode::Slots>,
     target: Mutex<Target>,
     streams: [Arc<Stream>; 2],
     /// The newest frame of a source that feeds us.
@@ -99,8 +102,9 @@ impl Shared {
         encode::Config { size, fps, bitrate, quality }
     }
 
+    /// Whether pictures are of use: without an encoder slot they are not.
     fn watched(&self) -> bool {
-        self.streams.iter().any(|stream| stream.viewers() > 0)
+        self.streams.iter().any(|stream| stream.viewers() > 0 && !stream.starves())
     }
 
     fn demand_changed(&self) {
@@ -115,25 +119,38 @@ impl Shared {
 
     /// Sets the source's health, if it is new.
     fn health(&self, health: Health) {
+        if self.set_health(&health) {
+            match &health {
+                Health::Failed(reason) => self.log_failure(reason),
+                Health::Starting(reason) => tracing::debug!("{reason}"),
+                Health::Running => tracing::debug!("the source gives frames"),
+                Health::Ended(end) if end.code == 0 => tracing::info!("{}", end.reason),
+                // Whoever runs the pipeline is given this end to report.
+                Health::Ended(end) => tracing::debug!("{}", end.reason),
+            }
+        }
+    }
+
+    fn log_failure(&self, reason: &str) {
+        tracing::warn!(target: source::LOG, "the source failed: {reason}");
+    }
+
+    /// Sets the source's health; whether it is new.
+    fn set_health(&self, health: &Health) -> bool {
         let new = self.health.send_if_modified(|old| {
-            let new = *old != health;
+            let new = old != health;
             if new {
-                *old = health.clone();
+                old.clone_from(health);
             }
             new
         });
         if new {
-            if let Health::Failed(reason) | Health::Ended(End { reason, code: 1.., .. }) = &health {
+            if let Health::Failed(reason) | Health::Ended(End { reason, code: 1.., .. }) = health {
                 *self.last_error.lock().unwrap() = Some(reason.clone());
-            }
-            match &health {
-                Health::Failed(reason) => tracing::warn!("the source failed: {reason}"),
-                Health::Starting(reason) => tracing::debug!("{reason}"),
-                Health::Running => tracing::debug!("the source gives frames"),
-                Health::Ended(end) => tracing::info!("{}", end.reason),
             }
             self.changed();
         }
+        new
     }
 }
 
@@ -145,6 +162,7 @@ impl Pipeline {
         let waiting = Health::Starting(format!("waiting for the first frame of {}", config.source.spec.name()));
         let shared = Arc::new(Shared {
             choice: config.encoder,
+            slots: config.slots,
             target: Mutex::new(target),
             streams: [Stream::new(Codec::H264), Stream::new(Codec::Jpeg)],
             latest: Mutex::default(),
@@ -193,6 +211,11 @@ impl Pipeline {
     pub fn set_bitrate(&self, bitrate: u32) {
         self.shared.target.lock().unwrap().bitrate = bitrate;
         self.shared.streams.iter().for_each(|stream| stream.retarget());
+    }
+
+    /// The bit rate that is aimed at, bit/s.
+    pub fn bitrate(&self) -> u32 {
+        self.shared.target.lock().unwrap().bitrate
     }
 
     /// Frames a second that are aimed at.
@@ -278,7 +301,10 @@ impl Shared {
             }
             let delay = restart_delay(failures);
             failures += 1;
-            self.health(Health::Failed(format!("{}; starting it again in {:.2} s", end.reason, delay.as_secs_f64())));
+            let again = format!("starting it again in {:.2} s", delay.as_secs_f64());
+            if self.set_health(&Health::Failed(format!("{}; {again}", end.reason))) {
+                self.log_failure(&format!("{}; {again}", end.news()));
+            }
             if !self.sleep(delay) {
                 break end;
             }

@@ -1,19 +1,20 @@
 //! One codec of one source: its encoder on a thread of its own, and its viewers.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::Shared;
-use super::broadcast::{Broadcast, Packet, Ready, Viewer};
+use super::broadcast::{Broadcast, Format, Packet, Ready, Viewer};
 use super::cadence::{Cadence, Step};
-use super::encode::{self, Codec, Encoder, Unit};
+use super::encode::{self, Codec, Encoder, Failure, NoSlot, Output, Unit};
 use super::frame::Frame;
 use super::timing::{Rate, Stage};
 use crate::clock::now_us;
 use crate::error::{Error, Result};
+use crate::wire::status::Cause;
 
 /// A codec's encoder and broadcast.
 pub struct Stream {
@@ -22,6 +23,8 @@ pub struct Stream {
     inbox: Mutex<Inbox>,
     wake: Condvar,
     report: Mutex<Report>,
+    /// Its viewers wait for an encoder slot.
+    starves: AtomicBool,
     counters: Counters,
 }
 
@@ -32,6 +35,8 @@ struct Inbox {
     frame: Option<Frame>,
     ask_idr: bool,
     retarget: bool,
+    /// The encoder failed on its own thread.
+    broken: bool,
     stop: bool,
     thread: Option<JoinHandle<()>>,
 }
@@ -40,7 +45,10 @@ struct Inbox {
 #[derive(Default)]
 struct Report {
     info: Option<encode::Info>,
+    /// Of the units that it gives; none before the first.
+    format: Option<Format>,
     error: Option<Error>,
+    no_slot: Option<NoSlot>,
     rate: Rate,
     last_key_us: Option<u64>,
 }
@@ -50,6 +58,8 @@ struct Counters {
     encoded: AtomicU64,
     /// Frames that a newer one replaced before the encoder took them.
     replaced: AtomicU64,
+    /// The same while there was no encoder slot.
+    starved: AtomicU64,
     /// Frames not encoded because the picture stood still.
     unchanged: AtomicU64,
 }
@@ -59,13 +69,18 @@ struct Counters {
 pub struct Snapshot {
     pub codec: Codec,
     pub info: Option<encode::Info>,
+    /// What the open encoder's units are, once there is one.
+    pub format: Option<Format>,
     pub error: Option<Error>,
+    /// Why there is no encoder slot, while its viewers wait for one.
+    pub no_slot: Option<NoSlot>,
     pub viewers: usize,
     /// Units a second and bit/s, where measured.
     pub fps: Option<f64>,
     pub bitrate_bps: Option<f64>,
     pub encoded: u64,
     pub replaced: u64,
+    pub starved: u64,
     pub unchanged: u64,
     /// Units that viewers skipped.
     pub skipped: u64,
@@ -78,6 +93,12 @@ const LINGER: Duration = Duration::from_secs(5);
 /// How long after a failure the encoder is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 
+/// How often a slot is asked for while viewers wait for one.
+const ASK: Duration = Duration::from_millis(250);
+
+/// How often, while another back end stands in, the one that is preferred is tried again, µs.
+const PROMOTE_US: u64 = 5_000_000;
+
 impl Stream {
     pub(super) fn new(codec: Codec) -> Arc<Stream> {
         Arc::new(Stream {
@@ -86,6 +107,7 @@ impl Stream {
             inbox: Mutex::default(),
             wake: Condvar::new(),
             report: Mutex::default(),
+            starves: AtomicBool::new(false),
             counters: Counters::default(),
         })
     }
@@ -130,13 +152,19 @@ impl Stream {
         self.broadcast.viewers()
     }
 
+    /// Whether its viewers wait for an encoder slot.
+    pub(super) fn starves(&self) -> bool {
+        self.starves.load(Relaxed)
+    }
+
     /// Offers a frame: the newest wins.
     pub(super) fn offer(&self, frame: &Frame) {
         if self.viewers() == 0 {
             return;
         }
         if self.inbox.lock().unwrap().frame.replace(frame.clone()).is_some() {
-            self.counters.replaced.fetch_add(1, Relaxed);
+            let lost = if self.starves() { &self.counters.starved } else { &self.counters.replaced };
+            lost.fetch_add(1, Relaxed);
         }
         self.wake.notify_all();
     }
@@ -184,12 +212,15 @@ impl Stream {
         Snapshot {
             codec: self.codec,
             info: report.info.clone(),
+            format: report.format.clone(),
             error: report.error.clone(),
+            no_slot: report.no_slot.clone(),
             viewers: self.viewers(),
             fps,
             bitrate_bps,
             encoded: self.counters.encoded.load(Relaxed),
             replaced: self.counters.replaced.load(Relaxed),
+            starved: self.counters.starved.load(Relaxed),
             unchanged: self.counters.unchanged.load(Relaxed),
             skipped: self.broadcast.dropped(),
             last_key_us: report.last_key_us,
@@ -213,20 +244,53 @@ impl Stream {
             };
             // A panic is an error of this one frame.
             let done = catch_unwind(AssertUnwindSafe(|| self.encode(&mut work, shared, idr)))
-                .unwrap_or_else(|_| Err(Error::bug("the encoder failed by a fault of gsk")));
-            if let Err(error) = done {
-                work.encoder = None;
-                self.failed(error);
-                shared.changed();
-                let inbox = self.inbox.lock().unwrap();
-                drop(self.wake.wait_timeout_while(inbox, RETRY, |inbox| !inbox.stop));
+                .unwrap_or_else(|_| Err(Error::bug("the encoder failed by a fault of gsk").into()));
+            match done {
+                Ok(()) => {}
+                Err(Failure::NoSlot(lack)) => self.starve(lack, shared),
+                Err(Failure::Failed(error)) => {
+                    work.encoder = None;
+                    self.failed(error);
+                    shared.changed();
+                    self.pause(RETRY, |inbox| !inbox.stop);
+                }
             }
+        }
+    }
+
+    /// Waits that long, or until `while_so` no longer holds.
+    fn pause(&self, time: Duration, while_so: impl FnMut(&mut Inbox) -> bool) {
+        let inbox = self.inbox.lock().unwrap();
+        drop(self.wake.wait_timeout_while(inbox, time, while_so));
+    }
+
+    /// Tells that there is no encoder slot, and waits until it is worth asking again.
+    fn starve(&self, lack: NoSlot, shared: &Shared) {
+        if !self.starves.swap(true, Relaxed) {
+            tracing::warn!("{lack}");
+        }
+        let mut report = self.report.lock().unwrap();
+        let new = report.no_slot.as_ref() != Some(&lack);
+        (report.no_slot, report.error) = (Some(lack), None);
+        drop(report);
+        if new {
+            shared.demand_changed();
+        }
+        self.pause(ASK, |inbox| !inbox.stop && self.viewers() > 0);
+    }
+
+    /// Nobody waits for an encoder slot any more.
+    fn sated(&self, shared: &Shared) {
+        self.report.lock().unwrap().no_slot = None;
+        if self.starves.swap(false, Relaxed) {
+            shared.demand_changed();
         }
     }
 
     /// Waits for a viewer. The encoder goes after a while; `false`: stop.
     fn idle(&self, work: &mut Work, shared: &Shared) -> bool {
         let nobody = |inbox: &mut Inbox| !inbox.stop && self.viewers() == 0;
+        self.sated(shared);
         let mut inbox = self.inbox.lock().unwrap();
         // Both are old when the next viewer comes; a viewer that has come by now brought its own.
         work.last = None;
@@ -239,7 +303,9 @@ impl Stream {
             drop(inbox);
             if waited.timed_out() {
                 work.encoder = None;
-                self.report.lock().unwrap().info = None;
+                let mut report = self.report.lock().unwrap();
+                (report.info, report.format) = (None, None);
+                drop(report);
                 shared.changed();
             }
             return !stop;
@@ -258,6 +324,9 @@ impl Stream {
                 work.cadence.ask_idr();
             }
             work.retarget |= std::mem::take(&mut inbox.retarget);
+            if inbox.broken {
+                work.encoder = None;
+            }
             inbox.frame.take()
         };
         let changed =
@@ -266,7 +335,9 @@ impl Stream {
             self.counters.unchanged.fetch_add(1, Relaxed);
         }
         let now = now_us();
-        match work.cadence.next(now, changed, fresh.is_some() || work.last.is_some()) {
+        // A new encoder's first unit waits for nothing.
+        let due = changed || work.encoder.is_none();
+        match work.cadence.next(now, due, fresh.is_some() || work.last.is_some()) {
             Step::Encode { idr } => {
                 let stands = fresh.is_none();
                 work.last = fresh.or(work.last.take());
@@ -298,26 +369,55 @@ impl Stream {
         }
     }
 
-    fn encode(self: &Arc<Self>, work: &mut Work, shared: &Arc<Shared>, idr: bool) -> Result<()> {
+    fn encode(self: &Arc<Self>, work: &mut Work, shared: &Arc<Shared>, idr: bool) -> Result<(), Failure> {
         let frame = work.last.clone().expect("a picture");
         let config = shared.encode_config(frame.size);
         let reopen = work.config.as_ref().is_none_or(|used| used.size != config.size) || work.encoder.is_none();
+        let mut new = reopen;
         if reopen {
             work.encoder = None;
-            let (stream, with) = (self.clone(), shared.clone());
-            let (encoder, info) =
-                encode::open(self.codec, shared.choice, &config, Box::new(move |unit| stream.publish(&with, unit)))?;
-            work.encoder = Some(encoder);
-            self.report.lock().unwrap().info = Some(info);
-            shared.changed();
-        } else if std::mem::take(&mut work.retarget) {
+            self.open(work, shared, &config)?;
+        } else if work.promote_us.is_some_and(|at| now_us() >= at) {
+            // One that cannot be had now is no fault: another stands in.
+            work.promote_us = Some(now_us() + PROMOTE_US);
+            new = self.open(work, shared, &config).unwrap_or(false);
+        }
+        if !new && std::mem::take(&mut work.retarget) {
             work.encoder.as_mut().expect("open").reconfigure(&config)?;
         }
         work.config = Some(config);
-        let key = idr || reopen;
+        let key = idr || new;
         work.encoder.as_mut().expect("open").submit(frame, key)?;
         work.cadence.encoded(now_us(), key);
         Ok(())
+    }
+
+    /// Opens the encoder; where one is at work, only if another than that is to be had. Tells whether it is a new one.
+    fn open(self: &Arc<Self>, work: &mut Work, shared: &Arc<Shared>, config: &encode::Config) -> Result<bool, Failure> {
+        let output = || -> Output {
+            let (stream, with) = (self.clone(), shared.clone());
+            Box::new(move |unit| stream.publish(&with, unit))
+        };
+        let (encoder, info) = encode::open(self.codec, shared.choice, config, &shared.slots, output)?;
+        let mut report = self.report.lock().unwrap();
+        if work.encoder.is_some() && report.info.as_ref().is_some_and(|now| now.backend == info.backend) {
+            return Ok(false);
+        }
+        let passing = |cause| matches!(cause, Cause::NoSlot | Cause::Limit | Cause::Fault);
+        let stands_in = info.fallback.as_ref().is_some_and(|fallback| passing(fallback.cause));
+        work.promote_us = stands_in.then(|| now_us() + PROMOTE_US);
+        tracing::info!(
+            "encoder {}{}",
+            info.backend,
+            info.slot.as_ref().map_or(String::new(), |slot| format!(" in {slot}"))
+        );
+        report.info = Some(info);
+        drop(report);
+        work.encoder = Some(encoder);
+        self.inbox.lock().unwrap().broken = false;
+        self.sated(shared);
+        shared.changed();
+        Ok(true)
     }
 
     /// Takes a unit from the encoder to the viewers.
@@ -326,6 +426,7 @@ impl Stream {
             Ok(unit) => unit,
             Err(error) => {
                 self.failed(error);
+                self.inbox.lock().unwrap().broken = true;
                 return shared.changed();
             }
         };
@@ -334,13 +435,16 @@ impl Stream {
         let sequence = self.counters.encoded.fetch_add(1, Relaxed) as u32;
         let published = now_us();
         let packet = Packet::new(self.codec, sequence, unit, published);
-        let recovered = {
+        let news = {
             let mut report = self.report.lock().unwrap();
             report.rate.record(published, packet.message.len());
-            if packet.key {
+            let format = packet.format();
+            let reformed = format.is_some() && format != report.format;
+            if format.is_some() {
                 report.last_key_us = Some(published);
+                report.format = format;
             }
-            report.error.take().is_some()
+            report.error.take().is_some() || reformed
         };
         if packet.key {
             // Whoever asked until now gets this one.
@@ -353,7 +457,7 @@ impl Stream {
         timing.record(Stage::Convert, handed, converted - started);
         timing.record(Stage::Encode, handed, encoded - converted);
         timing.record(Stage::Publish, handed, (handed - captured.1).saturating_sub(encoded - started));
-        if recovered {
+        if news {
             shared.changed();
         }
     }
@@ -371,6 +475,8 @@ struct Work {
     /// Its capture time: that of units grows strictly.
     captured_us: u64,
     retarget: bool,
+    /// When the back end that is preferred to the one at work is tried again, µs.
+    promote_us: Option<u64>,
 }
 
 enum Turn {

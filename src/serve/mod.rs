@@ -27,7 +27,7 @@ use crate::config::Secret;
 use crate::error::{Error, Kind, Result};
 use crate::exit;
 use crate::output::{Format, Printer, Show, Table};
-use crate::pipeline::encode::{self, Choice};
+use crate::pipeline::encode::{self, Choice, Slots, WhenFull};
 use crate::pipeline::frame::{PixelFormat, Size};
 use crate::pipeline::source::{self, End, Restart, Spec};
 use crate::pipeline::{self, Health, Pipeline};
@@ -83,6 +83,9 @@ pub struct Settings {
     pub max_viewers: u32,
     /// 1 to 100.
     pub jpeg_quality: u8,
+    /// Encoder sessions that this machine bears; None: as the support table says.
+    pub slots: Option<u32>,
+    pub when_full: WhenFull,
 }
 
 /// How long viewers are given to read what waits for them and to hear why it ends, and a program to end.
@@ -102,7 +105,7 @@ pub fn run(settings: Settings, printer: &Printer) -> Result<ExitCode> {
     match ended? {
         Ended::Source(end) if end.code == 0 => Ok(ExitCode::SUCCESS),
         Ended::Source(end) => {
-            printer.error(&Error { hint: end.hint, ..Error::failed(end.reason) });
+            printer.error(&Error { hint: end.hint.clone(), ..Error::failed(end.news()) });
             Ok(ExitCode::from(end.code))
         }
         Ended::Signal(signal) => exit::by_signal(signal),
@@ -122,7 +125,10 @@ async fn serve(settings: Settings, printer: &Printer) -> Result<Ended> {
     let plan = Plan::new(settings.encoder)?;
     // Before anything is started: where nobody reads the link, nothing is.
     announce(&settings, &plan.main, gate.link(address), printer)?;
+    let slots =
+        Arc::new(Slots::new(settings.slots, settings.when_full, settings.instance_id.clone(), settings.source.name()));
     let pipeline = Pipeline::start(pipeline::Config {
+        slots: slots.clone(),
         source: source::Options {
             spec: settings.source.clone(),
             size: settings.size,
@@ -135,7 +141,7 @@ async fn serve(settings: Settings, printer: &Printer) -> Result<Ended> {
         bitrate: settings.bitrate,
         quality: settings.jpeg_quality,
     })?;
-    let worker = Arc::new(Worker::new(settings, plan, pipeline));
+    let worker = Arc::new(Worker::new(settings, plan, slots, pipeline));
     tokio::spawn(worker.clone().follow());
     tokio::spawn(worker.clone().tell_figures());
     let server = tokio::spawn(http::serve(listener, worker.clone(), gate));

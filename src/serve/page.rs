@@ -6,11 +6,12 @@ use axum::response::{IntoResponse, Response};
 const PAGE: &str = include_str!("web/page.html");
 
 /// What the page's marks stand for: the mark, the element's start without its nonce, its text, its end.
-const PARTS: [(&str, &str, &str, &str); 5] = [
+const PARTS: [(&str, &str, &str, &str); 6] = [
     ("<!--style-->", "<style", include_str!("web/style.css"), "</style>"),
     ("<!--worker-->", "<script type=\"text/plain\" id=\"worker\"", include_str!("web/worker.js"), "</script>"),
     ("<!--players-->", "<script", include_str!("web/players.js"), "</script>"),
     ("<!--input-->", "<script", include_str!("web/input.js"), "</script>"),
+    ("<!--quality-->", "<script", include_str!("web/quality.js"), "</script>"),
     ("<!--app-->", "<script", include_str!("web/app.js"), "</script>"),
 ];
 

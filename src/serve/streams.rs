@@ -14,12 +14,13 @@ use tokio::time::timeout;
 
 use super::worker::{Seat, Worker};
 use crate::error::{Error, Kind};
+use crate::lease::Denied;
 use crate::pipeline::Health;
 use crate::pipeline::broadcast::{Packet, Waiting};
-use crate::pipeline::encode::Codec;
+use crate::pipeline::encode::{Codec, NoSlot, WhenFull};
 use crate::pipeline::mp4::{Fragmenter, Timeline};
 use crate::pipeline::queue::Item;
-use crate::wire::status::Condition;
+use crate::wire::status::{self, Condition};
 
 /// How long a request waits for the first picture before it is told that there is none.
 const FIRST: Duration = Duration::from_secs(10);
@@ -106,7 +107,7 @@ async fn stream_of(
 
 /// A seat and its first unit, or the answer to give in its place. `HEAD` starts nothing and gets none.
 async fn open(
-    worker: &Worker,
+    worker: &Arc<Worker>,
     method: &Method,
     codec: Codec,
 ) -> Result<Option<(Seat<Waiting>, Arc<Packet>)>, Box<Response>> {
@@ -115,9 +116,14 @@ async fn open(
     }
     let now = || worker.condition().borrow().clone();
     if method == Method::HEAD {
-        return match worker.encodes(codec) {
-            Ok(()) => Ok(None),
-            Err(error) => Err(refused(&error, now(), worker)),
+        worker.encodes(codec).map_err(|error| refused(&error, now(), worker))?;
+        let with = worker.clone();
+        // The driver is asked, which may take its time.
+        let slot = tokio::task::spawn_blocking(move || with.has_slot(codec)).await;
+        return match slot {
+            Ok(Err(Denied::Full(refusal))) => Err(without_slot(&(&refusal).into(), now())),
+            Ok(Err(Denied::Failed(error))) => Err(refused(&error, now(), worker)),
+            _ => Ok(None),
         };
     }
     let seat = worker.join(codec).map_err(|error| refused(&error, now(), worker))?;
@@ -133,6 +139,9 @@ async fn open(
     let mut health = worker.pipeline.health();
     let first = tokio::select! {
         first = timeout(FIRST, first) => first,
+        lack = worker.lacks_slot(codec), if worker.settings.when_full != WhenFull::Wait => {
+            return Err(without_slot(&lack, now()));
+        }
         _ = health.wait_for(|health| matches!(health, Health::Failed(_))) => Ok(None),
     };
     match first {
@@ -155,6 +164,12 @@ fn refused(error: &Error, now: Condition, worker: &Worker) -> Box<Response> {
         Kind::Capacity => refusal(StatusCode::SERVICE_UNAVAILABLE, &condition, &worker.holders()),
         _ => refusal(StatusCode::CONFLICT, &condition, &[]),
     }
+}
+
+/// No encoder slot is free: who holds them.
+fn without_slot(lack: &NoSlot, now: Condition) -> Box<Response> {
+    let condition = Condition { state: status::State::NoSlot, reason: lack.reason.clone(), ..now };
+    refusal(StatusCode::SERVICE_UNAVAILABLE, &condition, &lack.holders)
 }
 
 /// A refusal in words, with who holds what is missing.

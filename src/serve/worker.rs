@@ -12,8 +12,10 @@ use super::Settings;
 use super::ws::{self, Session};
 use crate::clock::{now_us, rfc3339_now};
 use crate::error::{Error, Kind, Result};
+use crate::gpu;
+use crate::lease::Denied;
 use crate::pipeline::broadcast::{Ready, Viewer, Waiting};
-use crate::pipeline::encode::{self, Choice, Codec};
+use crate::pipeline::encode::{self, Choice, Codec, NoSlot, Slots, WhenFull};
 use crate::pipeline::stream;
 use crate::pipeline::timing::Stage;
 use crate::pipeline::{Health, Pipeline};
@@ -39,14 +41,20 @@ impl Plan {
     }
 }
 
+/// How long the driver may take to list its encoder sessions.
+const DRIVER: Duration = Duration::from_millis(200);
+
 /// What the handlers share.
 pub struct Worker {
     pub settings: Settings,
     pub plan: Plan,
     pub pipeline: Pipeline,
+    slots: Arc<Slots>,
     condition: watch::Sender<Condition>,
     joined: Arc<AtomicUsize>,
     pub sessions: Sessions,
+    /// The `config` of those without video. Held while sessions are told of changes, so that news keep their order.
+    told: Mutex<Option<Bytes>>,
     stopping: watch::Sender<Option<String>>,
 }
 
@@ -89,8 +97,12 @@ impl Sessions {
 
     /// Sends the same frame to all.
     pub fn post(&self, frame: &Bytes) {
+        self.post_to(frame, |_| true);
+    }
+
+    fn post_to(&self, frame: &Bytes, whom: impl Fn(&Session) -> bool) {
         let open = self.open.lock().unwrap().clone();
-        open.iter().for_each(|session| session.post(frame.clone()));
+        open.iter().filter(|session| whom(session)).for_each(|session| session.post(frame.clone()));
     }
 
     /// How many there are.
@@ -100,15 +112,17 @@ impl Sessions {
 }
 
 impl Worker {
-    pub fn new(settings: Settings, plan: Plan, pipeline: Pipeline) -> Worker {
+    pub fn new(settings: Settings, plan: Plan, slots: Arc<Slots>, pipeline: Pipeline) -> Worker {
         let condition = Condition { state: State::Starting, reason: String::new(), since: rfc3339_now() };
         Worker {
             settings,
             plan,
             pipeline,
+            slots,
             condition: watch::Sender::new(condition),
             joined: Arc::default(),
             sessions: Sessions::default(),
+            told: Mutex::default(),
             stopping: watch::Sender::new(None),
         }
     }
@@ -126,6 +140,10 @@ impl Worker {
 
     /// Works the state out anew, and tells everybody if it is; `since` moves only with the state.
     fn refresh(&self) {
+        self.tell_news(&mut self.told.lock().unwrap());
+    }
+
+    fn tell_news(&self, told: &mut Option<Bytes>) {
         let (state, reason) = self.judge();
         let new = self.condition.send_if_modified(|old| {
             if (old.state, &old.reason) == (state, &reason) {
@@ -139,6 +157,33 @@ impl Worker {
             let frame = ws::text(&Server::State(&self.condition.borrow()));
             self.sessions.post(&frame);
         }
+        let config = self.config_beside();
+        if *told != config {
+            told.clone_from(&config);
+            config.inspect(|frame| self.sessions.post_to(frame, |session| !session.video));
+        }
+    }
+
+    /// Takes a session in: it is told how things stand, and from then on whatever changes.
+    pub fn greet(&self, session: &Arc<Session>) {
+        let mut told = self.told.lock().unwrap();
+        self.tell_news(&mut told);
+        session.hello();
+        if let (Some(config), false) = (&*told, session.video) {
+            session.post(config.clone());
+        }
+        self.sessions.add(session);
+    }
+
+    /// That of the video that a session without any may have beside it.
+    pub fn codec_beside(&self) -> Codec {
+        if self.encodes(Codec::H264).is_ok() { Codec::H264 } else { self.plan.main.codec }
+    }
+
+    /// Of that video, what it is and what makes it; none while nothing does.
+    fn config_beside(&self) -> Option<Bytes> {
+        let stream = self.pipeline.stream(self.codec_beside()).snapshot();
+        ws::config(self, &stream, stream.format.as_ref()?)
     }
 
     fn judge(&self) -> (State, String) {
@@ -150,10 +195,15 @@ impl Worker {
             Health::Failed(reason) => (State::Error, reason),
             Health::Starting(reason) => (State::Starting, reason),
             Health::Running if streams.is_empty() => (State::Idle, "nobody watches".into()),
-            Health::Running => match streams.iter().find_map(|stream| stream.error.as_ref()) {
-                Some(error) => (State::Error, error.to_string()),
-                None => (State::Streaming, String::new()),
-            },
+            Health::Running => {
+                let error = streams.iter().find_map(|stream| stream.error.as_ref());
+                let no_slot = streams.iter().find_map(|stream| stream.no_slot.as_ref());
+                match (error, no_slot) {
+                    (Some(error), _) => (State::Error, error.to_string()),
+                    (None, Some(lack)) => (State::NoSlot, lack.reason.clone()),
+                    (None, None) => (State::Streaming, String::new()),
+                }
+            }
         }
     }
 
@@ -172,6 +222,29 @@ impl Worker {
 
     pub fn stopping(&self) -> watch::Receiver<Option<String>> {
         self.stopping.subscribe()
+    }
+
+    /// Waits until a codec's viewers are known to lack an encoder slot.
+    pub async fn lacks_slot(&self, codec: Codec) -> NoSlot {
+        let mut changes = self.pipeline.changes();
+        loop {
+            if let Some(lack) = self.pipeline.stream(codec).snapshot().no_slot {
+                return lack;
+            }
+            if changes.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    /// Whether a codec could be encoded now: its encoder is open, or needs no slot, or there is one to be had. Takes none.
+    pub fn has_slot(&self, codec: Codec) -> Result<(), Denied> {
+        let open = self.pipeline.stream(codec).snapshot().info.is_some();
+        let needs_one = self.plan.of(codec).is_ok_and(|info| info.hardware && info.codec == Codec::H264);
+        match self.settings.when_full {
+            WhenFull::Refuse if needs_one && !open => self.slots.peek(),
+            _ => Ok(()),
+        }
     }
 
     /// Whether a codec has an encoder here.
@@ -232,7 +305,9 @@ impl Worker {
         let planned = self.plan.of(stream.codec).ok();
         match (&stream.info, planned) {
             // As planned: then "since" is the plan's.
-            (Some(open), Some(plan)) if told(open) == told(plan) => Some(plan.clone()),
+            (Some(open), Some(plan)) if told(open) == told(plan) => {
+                Some(encode::Info { slot: open.slot.clone(), ..plan.clone() })
+            }
             (Some(open), _) => Some(open.clone()),
             (None, plan) => plan.cloned(),
         }
@@ -255,6 +330,8 @@ impl Worker {
             let stats = Server::Stats {
                 fps: stream.fps,
                 bitrate_bps: stream.bitrate_bps,
+                bitrate_asked_bps: self.pipeline.bitrate(),
+                bitrate_most_bps: self.settings.bitrate,
                 viewers,
                 backend: &backend,
                 dropped: stream.skipped,
@@ -277,7 +354,8 @@ impl Worker {
         let main = &streams[0];
         let (info, latency_ms) = (self.pipeline.info(), self.latency());
         let sum = |of: fn(&stream::Snapshot) -> u64| streams.iter().map(of).sum::<u64>();
-        let drops = Drops { slow_encoder: sum(|s| s.replaced), slow_viewer: sum(|s| s.skipped) };
+        let drops =
+            Drops { slow_encoder: sum(|s| s.replaced), slow_viewer: sum(|s| s.skipped), no_slot: sum(|s| s.starved) };
         let size = info.as_ref().map(|info| info.size);
         let active = streams.iter().map(|s| s.viewers).sum();
         let error = (condition.state == State::Error).then(|| condition.reason.clone());
@@ -301,14 +379,14 @@ impl Worker {
             frames_ok: sum(|s| s.encoded),
             frames_captured: self.pipeline.captured(),
             frames_unchanged: sum(|s| s.unchanged),
-            frames_dropped: drops.slow_encoder + drops.slow_viewer,
+            frames_dropped: drops.slow_encoder + drops.slow_viewer + drops.no_slot,
             frames_dropped_by: drops,
             pixel_src_width: size.map(|size| size.width),
             pixel_src_height: size.map(|size| size.height),
             spectator_width: size.map(|size| size.width),
             spectator_height: size.map(|size| size.height),
             bitrate_bps: main.bitrate_bps,
-            nvenc_sessions_used: None,
+            nvenc_sessions_used: gpu::recent_sessions(DRIVER).map(|sessions| sessions.len() as u32),
             stream_error: error,
             streamer_last_error: self.pipeline.last_error(),
             last_keyframe_age_ms: main.last_key_us.map(|at| now_us().saturating_sub(at) as f64 / 1e3),
@@ -325,7 +403,7 @@ fn shown(stream: &stream::Snapshot, info: encode::Info) -> Encoder {
         backend: info.backend.into(),
         codec: stream.codec.name().into(),
         hardware: info.hardware,
-        slot: None,
+        slot: info.slot,
         fallback: info.fallback,
         viewers: stream.viewers,
         open: stream.info.is_some(),

@@ -23,11 +23,12 @@ use super::Input;
 use super::connection::{Connection, STALLED};
 use super::worker::{Seat, Worker, last_word};
 use crate::clock::now_us;
-use crate::pipeline::broadcast::{Packet, Viewer};
+use crate::error;
+use crate::pipeline::broadcast::{Format, Packet, Viewer};
 use crate::pipeline::encode::Codec;
-use crate::pipeline::frame::Size;
 use crate::pipeline::h264::ParameterSets;
 use crate::pipeline::queue::Item;
+use crate::pipeline::stream::Snapshot;
 use crate::pipeline::timing::Stage;
 use crate::wire::message::{Ack, Client, Colour, Server};
 
@@ -63,6 +64,8 @@ pub struct Session {
     worker: Arc<Worker>,
     /// That of the video it gets, or has beside it.
     codec: Codec,
+    /// Whether it gets any.
+    pub video: bool,
     stream: TcpStream,
     out: Mutex<Out>,
     /// Wakes the session's task: the kernel took no more, or the connection is gone.
@@ -75,7 +78,7 @@ struct Out {
     texts: VecDeque<Bytes>,
     seat: Option<Seat<Viewer>>,
     /// What the last `config` was about.
-    governs: Option<(Size, Option<ParameterSets>)>,
+    governs: Option<Format>,
     /// A unit that waits for the `config` in front of it.
     held: Option<Arc<Packet>>,
     /// What the kernel has taken in part.
@@ -152,25 +155,30 @@ impl Out {
 
     /// What governs the units from here on, where that is new.
     fn configure(&mut self, worker: &Worker, packet: &Packet) -> Option<Bytes> {
-        let governs = Some((packet.size, packet.sets.clone()));
-        if !packet.key || self.governs == governs {
+        let format = packet.format()?;
+        if self.governs.as_ref() == Some(&format) {
             return None;
         }
-        let stream = worker.pipeline.stream(packet.codec).snapshot();
-        let info = worker.encoder(&stream)?;
-        let codec = packet.sets.as_ref().map_or_else(|| "mjpeg".to_string(), ParameterSets::codec_string);
-        self.governs = governs;
-        Some(text(&Server::Config {
-            codec: &codec,
-            width: packet.size.width,
-            height: packet.size.height,
-            fps: worker.pipeline.fps(),
-            colour: packet.sets.as_ref().map(|_| Colour::BT709_LIMITED),
-            backend: info.backend,
-            hardware: info.hardware,
-            fallback: info.fallback.as_ref(),
-        }))
+        let config = config(worker, &worker.pipeline.stream(packet.codec).snapshot(), &format)?;
+        self.governs = Some(format);
+        Some(config)
     }
+}
+
+/// What a stream's units are and what makes them.
+pub fn config(worker: &Worker, stream: &Snapshot, format: &Format) -> Option<Bytes> {
+    let info = worker.encoder(stream)?;
+    let codec = format.sets.as_ref().map_or_else(|| "mjpeg".to_string(), ParameterSets::codec_string);
+    Some(text(&Server::Config {
+        codec: &codec,
+        width: format.size.width,
+        height: format.size.height,
+        fps: worker.pipeline.fps(),
+        colour: format.sets.as_ref().map(|_| Colour::BT709_LIMITED),
+        backend: info.backend,
+        hardware: info.hardware,
+        fallback: info.fallback.as_ref(),
+    }))
 }
 
 impl Session {
@@ -179,18 +187,22 @@ impl Session {
         let (stream, _place) = connection.into_parts();
         let codec = match video {
             Some(Video::Jpeg) => Codec::Jpeg,
-            Some(Video::H264 | Video::None) => Codec::H264,
+            Some(Video::H264) => Codec::H264,
+            Some(Video::None) => worker.codec_beside(),
             None => worker.plan.main.codec,
         };
-        let session = Arc::new(Session { worker, codec, stream, out: Mutex::default(), wake: Notify::new() });
-        session.hello();
-        session.worker.sessions.add(&session);
-        // What changed between the two is said again.
-        session.post(text(&Server::State(&session.worker.condition().borrow())));
-        let seated = if video == Some(Video::None) { Ok(()) } else { session.take_seat() };
-        let over = match seated {
-            Ok(()) => session.listen(read).await,
-            Err(over) => over,
+        let video = video != Some(Video::None);
+        let session = Arc::new(Session { worker, codec, video, stream, out: Mutex::default(), wake: Notify::new() });
+        // The seat first, so that the state of the greeting counts it; nothing is sent from there before the greeting.
+        let seat = video.then(|| session.seat()).transpose();
+        session.worker.greet(&session);
+        let over = match seat {
+            Ok(seat) => {
+                session.out.lock().unwrap().seat = seat;
+                session.pump();
+                session.listen(read).await
+            }
+            Err(error) => Over::Bye(error.to_string()),
         };
         session.worker.sessions.remove(&session);
         if let Over::Bye(reason) = over {
@@ -205,7 +217,8 @@ impl Session {
         drop(seat);
     }
 
-    fn hello(&self) {
+    /// The first message.
+    pub fn hello(&self) {
         let settings = &self.worker.settings;
         self.post(text(&Server::Hello {
             gsk: env!("CARGO_PKG_VERSION"),
@@ -218,17 +231,14 @@ impl Session {
     }
 
     /// A place among the viewers.
-    fn take_seat(self: &Arc<Self>) -> Result<(), Over> {
+    fn seat(self: &Arc<Self>) -> error::Result<Seat<Viewer>> {
         let session: Weak<Session> = Arc::downgrade(self);
         let ready = Box::new(move || {
             if let Some(session) = session.upgrade() {
                 session.pump();
             }
         });
-        let seat = self.worker.join_with(self.codec, ready).map_err(|error| Over::Bye(error.to_string()))?;
-        self.out.lock().unwrap().seat = Some(seat);
-        self.pump();
-        Ok(())
+        self.worker.join_with(self.codec, ready)
     }
 
     /// Sends a whole frame, or lets it wait behind what does.

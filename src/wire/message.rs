@@ -117,7 +117,8 @@ pub enum Server<'a> {
         input: bool,
         server_us: u64,
     },
-    /// Before the first key unit that it governs.
+    /// Before the first key unit that it governs. Where no video was asked for, of that beside: when it is known, and
+    /// when it changes.
     Config {
         codec: &'a str,
         width: u32,
@@ -140,6 +141,9 @@ pub enum Server<'a> {
     Stats {
         fps: Option<f64>,
         bitrate_bps: Option<f64>,
+        /// What the encoder is asked for, bit/s, and the most that a viewer may ask for. JPEG has a quality instead.
+        bitrate_asked_bps: u32,
+        bitrate_most_bps: u32,
         viewers: usize,
         backend: &'a str,
         /// Units that viewers skipped, all together.

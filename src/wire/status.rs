@@ -83,6 +83,9 @@ pub struct Drops {
     pub slow_encoder: u64,
     /// A viewer did not read fast enough.
     pub slow_viewer: u64,
+    /// A newer one came while there was no encoder slot.
+    #[serde(default)]
+    pub no_slot: u64,
 }
 
 /// The document of `GET /status`.

@@ -210,7 +210,7 @@ class Page:
 
     def key(self, key, code=None):
         text = {"text": key} if len(key) == 1 else {"text": "\r"} if key == "Enter" else {}
-        numbers = {"Tab": 9, "Enter": 13, "Escape": 27, " ": 32}
+        numbers = {"Tab": 9, "Enter": 13, "Escape": 27, " ": 32, "Home": 36, "ArrowDown": 40}
         more = {"windowsVirtualKeyCode": numbers[key]} if key in numbers else {}
         self.cdp("Input.dispatchKeyEvent", type="keyDown", key=key, code=code or key, **text, **more)
         self.cdp("Input.dispatchKeyEvent", type="keyUp", key=key, code=code or key, **more)

@@ -38,6 +38,11 @@ def _plays(test, browser, via, sink, path):
         test.say(facts)
         assert facts["path"].startswith(path), facts
         assert facts["viewers"] == "1", facts
+        # What encodes is told on each way, in the worker's own words.
+        encoder = next(e for e in gsk.get("/status")["encoders"] if e["codec"] == ("jpeg" if via == "mjpeg" else "h264"))
+        fallback = encoder["fallback"]
+        assert facts["encoder"] == f"{encoder['backend']} ({'hardware' if encoder['hardware'] else 'software'})", (facts, encoder)
+        assert facts["fallback"] == (f"{fallback['from']}: {fallback['detail']}" if fallback else "–"), (facts, encoder)
         if via != "mjpeg":
             assert re.match(r"avc1\.42", facts["codec"]) and facts["encoder"].startswith("openh264"), facts
         test.shot(page, "panel")

@@ -103,7 +103,7 @@ return {
     }
     return out;
   },
-  clipped: () => [...document.querySelectorAll('button, #panel, #help, #bar, #message, #notice')].filter(el => el.checkVisibility()).filter(el => {
+  clipped: () => [...document.querySelectorAll('button, select, #panel, #help, #bar, #message, #notice')].filter(el => el.checkVisibility()).filter(el => {
     const r = el.getBoundingClientRect();
     return r.left < 0 || r.top < 0 || r.right > innerWidth || r.bottom > innerHeight;
   }).map(el => el.id),

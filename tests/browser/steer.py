@@ -1,4 +1,6 @@
 """The person's input reaches the scene, and its effect the screen."""
+import time
+
 from chromium import Page
 from server import Gsk
 
@@ -82,6 +84,69 @@ def touch(test, browser):
         page.check()
 
 
+def quality(test, browser):
+    """Another bit rate is chosen by keyboard: the running encoder takes it up, with no key frame, and every page shows it."""
+    def measured(gsk, good, what, within=15):
+        end = time.monotonic() + within
+        while True:
+            rate = gsk.get("/status")["bitrate_bps"]
+            if rate and good(rate):
+                return rate
+            assert time.monotonic() < end, f"{what}: {rate} is measured"
+            time.sleep(0.1)
+
+    def panel(page):
+        page.key("i")
+        page.until("document.getElementById('quality').checkVisibility()")
+
+    shown = "Number(document.getElementById('bitrate').value)"
+    made = "Number(document.getElementById('made').textContent.replace('now ', '')) * 1e6"
+    with Gsk("--bitrate", "3M", log=test.log) as gsk:
+        page = _open(browser, gsk)
+        panel(page)
+        offered = page.js("[...document.getElementById('bitrate').options].map(o => o.textContent)")
+        assert offered == ["3 Mbit/s (most)", "1.5 Mbit/s", "0.75 Mbit/s", "0.38 Mbit/s"], offered
+        assert page.js(shown) == 3e6
+        assert "all viewers" in page.js("document.getElementById('quality').title")
+        before = measured(gsk, lambda rate: rate > 1.6e6, "at first")
+        page.js("window.stays = true")
+        asked, began = page.sent["keyframe"], time.monotonic()
+        page.key("Tab")
+        assert page.js("document.activeElement.id") == "bitrate"
+        page.key("ArrowDown")
+        page.key("ArrowDown")
+        assert page.js(shown) == 750000
+        low = measured(gsk, lambda rate: rate < 0.95e6, "0.75 Mbit/s")
+        page.until(f"gsk.stats().bitrate_bps < 1e6 && {made} < 1e6 && {made} > 0.3e6", 5, "the page's own figures follow")
+        test.shot(page, "low")
+        # A second page knows what was asked for, and asks for something else.
+        passed = (time.monotonic() - began) * 1000
+        age = gsk.get("/status")["last_keyframe_age_ms"]
+        assert age >= passed and page.sent["keyframe"] == asked, f"a key frame {age} ms ago; the choice was made {passed} ms ago"
+        other = _open(browser, gsk)
+        panel(other)
+        assert other.js(shown) == 750000
+        other.key("Tab")
+        other.key("Home")
+        page.until(f"{shown} === 3e6", 5, "the first page shows the other's choice")
+        after = measured(gsk, lambda rate: rate > 1.6e6, "3 Mbit/s again")
+        page.until(f"{made} > 1.6e6", 5)
+        test.say(f"{before / 1e6:.2f} Mbit/s at 3, {low / 1e6:.2f} at 0.75 with no key frame, {after / 1e6:.2f} at 3 again")
+        assert page.js("stays") and page.stats()["reconnects"] == 0 and page.stats()["errors"] == []
+        # Where the panel is put away, the keys are the picture's again.
+        other.key("i")
+        assert other.js("document.activeElement.id") == "stage"
+        page.check()
+        other.check()
+        other.close()
+        # JPEG pictures have no bit rate to choose.
+        plain = _open(browser, gsk, "?via=mjpeg")
+        plain.key("i")
+        plain.until("/^jpeg/.test([...document.querySelectorAll('#facts dt')].find(d => d.textContent === 'encoder').nextSibling.textContent)")
+        assert not plain.js("document.getElementById('quality').checkVisibility()")
+        plain.check()
+
+
 def view_only(test, browser):
     with Gsk("--input", "none", log=test.log) as gsk:
         page = _open(browser, gsk)
@@ -93,6 +158,10 @@ def view_only(test, browser):
         page.until("probe.fresh()")
         assert page.told == [], "a page that may not steer sends no input"
         test.shot(page, "bar")
+        page.key("i")
+        page.until("/^[1-9]/.test([...document.querySelectorAll('#facts dt')].find(d => d.textContent === 'viewers').nextSibling.textContent)")
+        assert not page.js("document.getElementById('quality').checkVisibility()"), "nor has it a choice for all"
+        page.key("i")
         page.key("?")
         page.until("document.getElementById('input-help').checkVisibility() && document.getElementById('input-help').innerText.startsWith('View only')")
         test.shot(page, "help")

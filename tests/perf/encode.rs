@@ -7,6 +7,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::sync::{Arc, Mutex};
 
 use gsk::clock::now_us;
+use gsk::error::Error;
 use gsk::pipeline::encode;
 use gsk::pipeline::frame::{Frame, PixelFormat, Pool};
 use gsk::pipeline::source::y4m;
@@ -39,20 +40,19 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     let config = encode::Config { size: header.size, fps: header.fps, bitrate: bitrate.parse()?, quality: 80 };
     let done = Arc::new(Mutex::new((File::create(to)?, Vec::new(), 0usize)));
-    let sink = done.clone();
+    let slots = encode::Slots::new(None, encode::WhenFull::Refuse, "perf-encode".into(), args[1].clone());
     let choice = <encode::Choice as clap::ValueEnum>::from_str(backend, true)?;
-    let (mut encoder, _) = encode::open(
-        choice.codec(),
-        choice,
-        &config,
+    let sink = || -> encode::Output {
+        let sink = done.clone();
         Box::new(move |unit| {
             let unit = unit.expect("an access unit");
             let mut done = sink.lock().unwrap();
             done.1.push(unit.encoded_us - unit.started_us);
             done.2 += unit.data.len() - HEADER;
             done.0.write_all(&unit.data[HEADER..]).expect("written");
-        }),
-    )?;
+        })
+    };
+    let (mut encoder, _) = encode::open(choice.codec(), choice, &config, &slots, sink).map_err(Error::from)?;
     let mut cpu = 0;
     for (sequence, pixels) in frames.iter().enumerate() {
         let at = (sequence as f64 * 1e6 / header.fps) as u64;

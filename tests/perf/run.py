@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """gsk's figures, each as a ratio or against its target, from one run on one machine.
 
-    tests/perf/run.py [encoder] [pipeline] [fanout] [startup] [glass] [--json FILE]
+    tests/perf/run.py [encoder] [pipeline] [fanout] [startup] [lease] [glass] [--json FILE]
 
 Without names: all but glass. Needs FFmpeg with libx264. Leave the machine alone meanwhile. `glass` needs the harness
 beside the repository (../shared/glass); with SELKIES=program, Selkies is measured in alternation.
@@ -179,6 +179,11 @@ def startup(folder, starts=10, idle_seconds=20):
              "idle_rss_mib": rss / 1024, "binary_mib": os.path.getsize(GSK) / 2**20}]
 
 
+def lease(folder, rounds=20_000):
+    """One process takes an encoder slot and gives it back; the directory holds one slot file."""
+    return [json.loads(output(example("perf-lease"), str(rounds)))]
+
+
 def glass(folder, rounds=3, seconds=12):
     """Painted to on the screen, by the harness beside the repository."""
     rows = []
@@ -218,12 +223,12 @@ def show(name, rows, about):
 
 
 def main():
-    cases = {f.__name__: f for f in (encoder, pipeline, fanout, startup, glass)}
+    cases = {f.__name__: f for f in (encoder, pipeline, fanout, startup, lease, glass)}
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("case", nargs="*", choices=[[], *cases])
     parser.add_argument("--json", help="write the figures here too")
     options = parser.parse_args()
-    subprocess.run(["cargo", "build", "--release", "--bin", "gsk", "--example", "perf-encode", "--example", "perf-fanout"], cwd=ROOT, check=True)
+    subprocess.run(["cargo", "build", "--release", "--bin", "gsk", "--example", "perf-encode", "--example", "perf-fanout", "--example", "perf-lease"], cwd=ROOT, check=True)
     figures = {}
     with tempfile.TemporaryDirectory(prefix="gsk-perf-") as folder:
         for name in options.case or [name for name in cases if name != "glass"]:

@@ -5,6 +5,8 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::frame::Frame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 
 use crate::ending::{narrow, stalled};
 use crate::gsk::{Gsk, SOON, until};
@@ -46,6 +48,8 @@ fn a_viewer_that_reads_a_byte_a_second_and_one_that_stops() {
         }
         drop((stopped, silent, slow));
     });
+    let skipped = gsk.status()["frames_dropped_by"]["slow_viewer"].as_u64().unwrap();
+    assert!(skipped > 0, "what waited for them was bounded");
 }
 
 #[test]
@@ -59,10 +63,13 @@ fn a_viewer_that_reads_again_is_told_what_it_missed_and_starts_at_a_key_unit() {
         });
     };
     skipped(20);
-    let mut last = None;
+    let mut last: Option<u32> = None;
     let told = loop {
         match slow.next() {
-            Got::Unit(unit) => last = Some(unit.sequence),
+            Got::Unit(unit) => {
+                assert!(last.is_none_or(|last| unit.sequence == last + 1), "units are missing, and it was not told");
+                last = Some(unit.sequence);
+            }
             Got::Said(message) if message["type"] == "drop" => break message["frames"].as_u64().unwrap(),
             Got::Said(_) | Got::Pong => {}
             Got::Closed => panic!("it was let go"),
@@ -94,6 +101,12 @@ fn messages_that_are_none_of_ours_end_their_own_connection_only() {
         assert!(last_word(Message::text(r#"{"type":"quality","bitrate_bps":-1}"#)).contains("not a gsk.v1 message"));
         assert!(last_word(Message::binary(vec![0; 100])).contains("binary messages"));
         assert_eq!(last_word(Message::text("x".repeat(20_000))), "", "longer than any message: cut off");
+        let mut parts = Viewer::join(gsk.addr, "/ws?video=none");
+        for opcode in [Data::Text, Data::Continue] {
+            let part = Frame::message("x".repeat(10_000), OpCode::Data(opcode), opcode == Data::Continue);
+            parts.socket.send(Message::Frame(part)).unwrap();
+        }
+        assert_eq!(parts.last_word(), "", "so is one in parts");
         // A frame that announces 1 GB, and no mask: each is against the rules.
         for head in [&[0x81, 0xff, 0, 0, 0, 0, 0x40, 0, 0, 0, 1, 2, 3, 4][..], &[0x81, 0x05, 1, 2, 3, 4, 5]] {
             let mut viewer = Viewer::join(gsk.addr, "/ws?video=none");
@@ -104,6 +117,24 @@ fn messages_that_are_none_of_ours_end_their_own_connection_only() {
             assert!(asked.elapsed() < Duration::from_secs(2));
         }
     });
+}
+
+#[test]
+fn a_viewer_that_asks_and_does_not_read_keeps_the_newest_answers_only() {
+    let gsk = Gsk::start(&SMALL);
+    let mut viewer = Viewer::over(narrow(&gsk), "/ws?video=jpeg", &[]).unwrap();
+    gsk.await_status(SOON, "a full connection", |status| {
+        (status["frames_dropped_by"]["slow_viewer"].as_u64() > Some(0)).then_some(())
+    });
+    (0..600).for_each(|n| viewer.say(&format!(r#"{{"type":"ping","t":{n}}}"#)));
+    viewer.say(r#"{"type":"ack","sequence":1,"frames":1,"decode_us":3000}"#);
+    gsk.await_status(SOON, "the last message", |status| status["latency_ms"]["decode"].is_object().then_some(()));
+    let mut answers = Vec::new();
+    while answers.last() != Some(&599) {
+        answers.push(viewer.said("pong")["t"].as_f64().unwrap() as u32);
+    }
+    assert!(answers.len() <= 32, "{} answers were kept", answers.len());
+    assert!(answers.windows(2).all(|pair| pair[1] == pair[0] + 1), "the newest: {answers:?}");
 }
 
 #[test]

@@ -7,8 +7,12 @@ mod gsk;
 mod http;
 mod media;
 mod output;
+mod slots;
 mod socket;
 mod sources;
 mod status;
 mod streams;
 mod viewer;
+
+#[path = "../standin/mod.rs"]
+mod standin;

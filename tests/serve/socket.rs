@@ -74,6 +74,74 @@ fn video_can_be_declined_or_be_jpeg() {
 }
 
 #[test]
+fn a_viewer_is_greeted_with_the_state_that_its_coming_makes() {
+    let gsk = Gsk::start(&SMALL);
+    for path in ["/ws", "/ws?video=jpeg"].repeat(5) {
+        gsk.await_state(SOON, "idle");
+        let mut viewer = Viewer::join(gsk.addr, path);
+        let Got::Said(hello) = viewer.next() else { panic!("a unit before hello") };
+        assert_eq!(
+            (&hello["type"], &hello["state"], &hello["reason"]),
+            (&"hello".into(), &"streaming".into(), &"".into())
+        );
+        loop {
+            match viewer.next() {
+                Got::Said(message) => assert_ne!(message["type"], "state", "nothing has changed since"),
+                Got::Unit(_) => break,
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_session_without_video_is_told_of_that_beside_it() {
+    let rate = |size: &str, bytes: u32, fps: u32| {
+        let frames = format!("printf 'FRAME\\n'; head -c {bytes} /dev/urandom; sleep {}", 1.0 / f64::from(fps));
+        (format!("printf 'YUV4MPEG2 {size} F{fps}:1\\n'"), frames)
+    };
+    let ((head, frames), (other_head, other_frames)) = (rate("W64 H64", 6144, 25), rate("W128 H96", 18432, 10));
+    let first = format!("if [ ! -e go ]; then {head}; until [ -e go ]; do {frames}; done; exit 1; fi");
+    let script = format!("{first}; {other_head}; while :; do {other_frames}; done");
+    let gsk = Gsk::start(&["--restart", "on-failure", "--", "sh", "-c", &script]);
+    let nothing_told = |mut viewer: Viewer| {
+        let start = Instant::now();
+        loop {
+            match viewer.next() {
+                Got::Said(message) if message["type"] == "stats" && start.elapsed() > Duration::from_secs(1) => break,
+                Got::Said(message) => assert_ne!(message["type"], "config", "nothing is encoded"),
+                other => panic!("{other:?}"),
+            }
+        }
+        viewer
+    };
+    let mut quiet = nothing_told(Viewer::join(gsk.addr, "/ws?video=none"));
+
+    let mut watcher = Viewer::join(gsk.addr, "/ws");
+    let config = watcher.said("config");
+    assert_eq!((&config["width"], &config["fps"]), (&64.into(), &25.0.into()));
+    let encoder = &gsk.status()["encoder"];
+    assert_eq!(
+        (&config["backend"], &config["hardware"], &config["fallback"]),
+        (&encoder["backend"], &encoder["hardware"], &encoder["fallback"])
+    );
+    assert_eq!(quiet.said("config"), config, "when it is known");
+    let mut late = Viewer::join(gsk.addr, "/ws?video=none");
+    assert!(matches!(late.next(), Got::Said(hello) if hello["type"] == "hello"));
+    assert!(matches!(late.next(), Got::Said(told) if told == config), "to one who comes later at once");
+
+    std::fs::write(gsk.dir.path().join("go"), "").unwrap();
+    let changed = watcher.said("config");
+    assert_eq!((&changed["width"], &changed["fps"]), (&128.into(), &10.0.into()));
+    for listener in [&mut quiet, &mut late] {
+        until(SOON, "what has changed", || (listener.said("config") == changed).then_some(()));
+    }
+    drop(watcher);
+    gsk.await_status(SOON, "the encoder's end", |status| (status["encoder"]["open"] == false).then_some(()));
+    nothing_told(Viewer::join(gsk.addr, "/ws?video=none"));
+}
+
+#[test]
 fn pings_are_answered_with_both_clocks() {
     let gsk = Gsk::start(&SMALL);
     let mut viewer = Viewer::join(gsk.addr, "/ws?video=none");
@@ -170,6 +238,9 @@ fn quality_changes_the_measured_bit_rate_both_ways() {
     // More than the worker was started with is not to be had.
     viewer.say(r#"{"type":"quality","bitrate_bps":4000000000}"#);
     assert!(measured(&mut viewer) < 3_000_000.0 * 1.4);
+    viewer.say(r#"{"type":"quality","bitrate_bps":1500000}"#);
+    until(SOON, "what is asked for", || (viewer.said("stats")["bitrate_asked_bps"] == 1_500_000).then_some(()));
+    assert_eq!(viewer.said("stats")["bitrate_most_bps"], 3_000_000);
 }
 
 #[test]

@@ -124,7 +124,49 @@ fn program_fails(script: &str, flags: &[&str], while_it_lives: &[&str], code: i3
     }
     let (ended, err) = gsk.end(SOON);
     assert_eq!(ended, code, "{script}: {err}");
-    in_the_end.iter().for_each(|says| assert!(err.contains(says), "{script} lacks '{says}': {err}"));
+    in_the_end.iter().for_each(|says| assert_eq!(lines_with(&err, says), 1, "{script}: '{says}' is said once: {err}"));
+    let end = err.lines().find_map(|line| line.strip_prefix("error: ")).unwrap();
+    assert_eq!(lines_with(&err, end), 1, "{script}: {err}");
+}
+
+fn lines_with(text: &str, what: &str) -> usize {
+    text.lines().filter(|line| line.contains(what)).count()
+}
+
+#[test]
+fn one_fault_is_one_line_on_standard_error_however_it_ends() {
+    let words = "echo words that are no video";
+    for (flags, script, code, lines) in [
+        // What ends it at once, what it is told of while it lives, and the same where the log is silent.
+        (&["--size", "64x64"][..], "exit 3".to_string(), 3, &["error: 'sh' ended with exit code 3"][..]),
+        (
+            &[],
+            format!("{words}; exit 7"),
+            7,
+            &["the source failed: 'sh': the stream begins with", "error: 'sh' ended with exit code 7"],
+        ),
+        (&["-q"], format!("{words}; exit 7"), 7, &["error: 'sh' ended with exit code 7; the stream begins with"]),
+        // A run that is followed by another is told in the log, each part once.
+        (
+            &["--restart", "on-failure"],
+            format!("echo run >> runs; [ $(wc -l < runs) -ge 3 ] && exit 0; {words}; exit 9"),
+            0,
+            &[
+                "the source failed: 'sh': the stream begins with",
+                "the source failed: 'sh' ended with exit code 9; starting it again in 0.25 s",
+                "the source failed: 'sh': the stream begins with",
+                "the source failed: 'sh' ended with exit code 9; starting it again in 0.50 s",
+                "'sh' ended",
+            ],
+        ),
+    ] {
+        let mut gsk = Gsk::start(&[flags, &["--", "sh", "-c", &script]].concat());
+        let (ended, err) = gsk.end(SOON);
+        assert_eq!(ended, code, "{script}: {err}");
+        let said: Vec<&str> = err.lines().filter(|line| line.contains("'sh'")).collect();
+        assert_eq!(said.len(), lines.len(), "{script}: {err}");
+        said.iter().zip(lines).for_each(|(said, line)| assert!(said.contains(line), "{line}: {err}"));
+    }
 }
 
 /// Lives on until the test says so.
@@ -169,6 +211,7 @@ fn a_program_that_cannot_be_started_says_so() {
         let (ended, err) = gsk.end(SOON);
         assert_eq!(ended, code, "{err}");
         assert!(err.contains(says) && err.contains(&format!("error: cannot start '{program}'")), "{err}");
+        assert_eq!(lines_with(&err, says), 1, "{err}");
     }
 }
 
@@ -265,7 +308,7 @@ fn standard_input_that_is_wrong_is_refused_in_words() {
         let begins = String::from_utf8_lossy(&bytes[..bytes.len().min(30)]).into_owned();
         let (got, err) = fed(bytes, words);
         assert_eq!(got, code, "{begins}: {err}");
-        says.iter().for_each(|text| assert!(err.contains(text), "{begins} lacks '{text}': {err}"));
+        says.iter().for_each(|text| assert_eq!(lines_with(&err, text), 1, "{begins}: '{text}' is said once: {err}"));
     }
 }
 

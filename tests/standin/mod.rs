@@ -115,7 +115,11 @@ impl Board {
     }
 
     pub fn geforce() -> Board {
-        Board::new("NVIDIA GeForce RTX 4090").cc(8, 9).engines(2).codecs(&[Video::H264, Video::Hevc, Video::Av1]).memory_mib(24_564, 1_000)
+        Board::new("NVIDIA GeForce RTX 4090")
+            .cc(8, 9)
+            .engines(2)
+            .codecs(&[Video::H264, Video::Hevc, Video::Av1])
+            .memory_mib(24_564, 1_000)
     }
 
     pub fn rtx() -> Board {
@@ -596,7 +600,8 @@ impl Scene {
 
     /// The sessions that are open now, those of the scene's foreign programs not among them.
     pub fn sessions(&self) -> Vec<Session> {
-        let output = Command::new(Driver::build().dir.join("sessions")).env("GSK_STANDIN", self.path()).output().unwrap();
+        let output =
+            Command::new(Driver::build().dir.join("sessions")).env("GSK_STANDIN", self.path()).output().unwrap();
         assert!(output.status.success(), "{output:?}");
         String::from_utf8(output.stdout).unwrap().lines().map(Session::parse).collect()
     }

@@ -4,11 +4,15 @@ mod jpeg;
 pub mod nvenc;
 mod nvidia;
 mod openh264;
+mod slots;
 
 use bytes::BytesMut;
 
+pub use self::slots::{NoSlot, Slots, WhenFull};
 use super::frame::{Frame, Size};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
+use crate::gpu::nvenc::Refused;
+use crate::lease::{Denied, Slot};
 use crate::wire::status::{Cause, Fallback};
 
 /// What a viewer decodes.
@@ -63,6 +67,8 @@ pub struct Info {
     pub backend: &'static str,
     pub codec: Codec,
     pub hardware: bool,
+    /// The encoder slot that it holds; `None` where it needs none, or is not open.
+    pub slot: Option<String>,
     /// Why it is not the first of the table.
     pub fallback: Option<Fallback>,
 }
@@ -93,8 +99,35 @@ pub trait Encoder: Send {
     fn reconfigure(&mut self, config: &Config) -> Result<()>;
 }
 
-/// Opens a session.
-type Open = fn(&Config, Output) -> Result<Box<dyn Encoder>>;
+/// Opens a back end.
+pub(crate) enum Open {
+    Freely(fn(&Config, Output) -> Result<Box<dyn Encoder>>),
+    /// Only with a slot of the machine in hand.
+    WithSlot(fn(&Config, Slot, Output) -> Result<Box<dyn Encoder>, Refused>),
+}
+
+/// Why there is no encoder.
+#[derive(Clone, Debug)]
+pub enum Failure {
+    /// No encoder slot is free; nothing else may take its place.
+    NoSlot(NoSlot),
+    Failed(Error),
+}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Error {
+        match failure {
+            Failure::NoSlot(lack) => Error::new(Kind::Capacity, "no encoder slot").cause(lack.reason),
+            Failure::Failed(error) => error,
+        }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Failure {
+        Failure::Failed(error)
+    }
+}
 
 /// A row of the table: a back end, and how to find it on this host. Finding is cheap and opens no session.
 struct Backend {
@@ -102,7 +135,7 @@ struct Backend {
     choice: Choice,
     codec: Codec,
     hardware: bool,
-    find: fn() -> Result<Open, (Cause, String)>,
+    find: fn() -> Result<Open, Refused>,
 }
 
 /// Back ends in order of preference, per codec.
@@ -113,10 +146,16 @@ const TABLE: &[Backend] = &[
         choice: Choice::Openh264,
         codec: Codec::H264,
         hardware: false,
-        find: || Ok(openh264::open),
+        find: || Ok(Open::Freely(openh264::open)),
     },
     Backend { name: "nvjpeg", choice: Choice::Nvjpeg, codec: Codec::Jpeg, hardware: true, find: nvidia::find_nvjpeg },
-    Backend { name: "jpeg", choice: Choice::Jpeg, codec: Codec::Jpeg, hardware: false, find: || Ok(jpeg::open) },
+    Backend {
+        name: "jpeg",
+        choice: Choice::Jpeg,
+        codec: Codec::Jpeg,
+        hardware: false,
+        find: || Ok(Open::Freely(jpeg::open)),
+    },
 ];
 
 impl Choice {
@@ -126,11 +165,23 @@ impl Choice {
     }
 }
 
-/// The back end for a codec under the user's choice, and why it is that one. A choice binds its own codec only: beside
-/// `openh264`, JPEG comes from the best back end for JPEG. Under a JPEG choice there is no H.264.
-fn choose(codec: Codec, choice: Choice) -> Result<(Open, Info)> {
+/// How a row of the table fared.
+enum Tried {
+    /// The next may do.
+    Unfit(Refused),
+    /// None of the next may take its place.
+    Over(Failure),
+}
+
+/// Tries the back ends for a codec in their order until one does, and tells why it is that one. A choice binds its own
+/// codec only: beside `openh264`, JPEG comes from the best back end for JPEG. Under a JPEG choice there is no H.264.
+fn walk<T>(
+    codec: Codec,
+    choice: Choice,
+    mut attempt: impl FnMut(Open) -> Result<(T, Option<String>), Tried>,
+) -> Result<(T, Info), Failure> {
     if codec == Codec::H264 && choice.codec() == Codec::Jpeg {
-        return Err(Error::usage("this worker encodes JPEG only").hint("start it with --encoder auto"));
+        return Err(Error::usage("this worker encodes JPEG only").hint("start it with --encoder auto").into());
     }
     let rows = TABLE.iter().filter(|row| row.codec == codec);
     let asked = TABLE.iter().find(|row| row.choice == choice && row.codec == codec);
@@ -141,8 +192,8 @@ fn choose(codec: Codec, choice: Choice) -> Result<(Open, Info)> {
             passed = passed.or(Some((row.name, Cause::Requested, detail)));
             continue;
         }
-        match (row.find)() {
-            Ok(open) => {
+        match (row.find)().map_err(Tried::Unfit).and_then(&mut attempt) {
+            Ok((done, slot)) => {
                 let since = crate::clock::rfc3339_now();
                 // A row that comes before a hardware one in its own right is no fallback.
                 let fallback = passed.filter(|_| !row.hardware).map(|(from, cause, detail)| Fallback {
@@ -151,28 +202,65 @@ fn choose(codec: Codec, choice: Choice) -> Result<(Open, Info)> {
                     detail,
                     since,
                 });
-                return Ok((open, Info { backend: row.name, codec, hardware: row.hardware, fallback }));
+                return Ok((done, Info { backend: row.name, codec, hardware: row.hardware, slot, fallback }));
             }
-            Err((_, detail)) if asked.is_some() => {
-                return Err(Error::missing(format!("--encoder {}: not on this host", row.name))
-                    .cause(detail)
-                    .hint("use --encoder auto to take the best that this host has"));
+            Err(Tried::Over(failure)) => return Err(failure),
+            Err(Tried::Unfit(Refused { error, .. })) if asked.is_some() => {
+                let hint = "or use --encoder auto, which takes the best that this host has";
+                let hint = error.hint.map_or(hint.trim_start_matches("or ").into(), |own| format!("{own}\n{hint}"));
+                let cause = error.cause.map_or(error.what.clone(), |cause| format!("{}: {cause}", error.what));
+                let what = format!("--encoder {} cannot be used here", row.name);
+                return Err(Error::new(error.kind, what).cause(cause).hint(hint).into());
             }
-            Err((cause, detail)) => passed = passed.or(Some((row.name, cause, detail))),
+            Err(Tried::Unfit(Refused { cause, error })) => {
+                passed = passed.or(Some((row.name, cause, error.to_string())));
+            }
         }
     }
-    Err(Error::bug(format!("no back end for {codec:?}")))
+    Err(Error::bug(format!("no back end for {codec:?}")).into())
 }
 
 /// What would encode a codec, and why.
 pub fn preview(codec: Codec, choice: Choice) -> Result<Info> {
-    choose(codec, choice).map(|(_, info)| info)
+    Ok(walk(codec, choice, |_| Ok(((), None))).map(|((), info)| info)?)
 }
 
-/// Opens the back end for a codec under the user's choice.
-pub fn open(codec: Codec, choice: Choice, config: &Config, output: Output) -> Result<(Box<dyn Encoder>, Info)> {
-    let (open, info) = choose(codec, choice)?;
-    Ok((open(config, output)?, info))
+/// Opens the back end for a codec under the user's choice. `output` makes what takes its units, for each back end that is
+/// tried.
+pub fn open(
+    codec: Codec,
+    choice: Choice,
+    config: &Config,
+    slots: &Slots,
+    output: impl Fn() -> Output,
+) -> Result<(Box<dyn Encoder>, Info), Failure> {
+    walk(codec, choice, |open| match open {
+        Open::Freely(open) => match open(config, output()) {
+            Ok(encoder) => Ok((encoder, None)),
+            Err(error) => Err(Tried::Over(Failure::Failed(error))),
+        },
+        Open::WithSlot(open) => {
+            let slot = slots.take(codec, config.size).map_err(|denied| without_slot(denied, slots.when_full))?;
+            let name = slot.name();
+            match open(config, slot, output()) {
+                Ok(encoder) => Ok((encoder, Some(name))),
+                // The driver bears fewer than was thought, or programs took sessions that it does not tell of.
+                Err(Refused { cause: Cause::Limit, error }) if slots.when_full != WhenFull::Software => {
+                    Err(Tried::Over(Failure::NoSlot(slots.refused(error.to_string()))))
+                }
+                Err(refused) => Err(Tried::Unfit(refused)),
+            }
+        }
+    })
+}
+
+/// What becomes of an encoder that got no slot.
+fn without_slot(denied: Denied, when_full: WhenFull) -> Tried {
+    match denied {
+        Denied::Full(refusal) if when_full != WhenFull::Software => Tried::Over(Failure::NoSlot((&refusal).into())),
+        Denied::Full(refusal) => Tried::Unfit(Refused { cause: Cause::NoSlot, error: refusal.error() }),
+        Denied::Failed(error) => Tried::Unfit(Refused { cause: Cause::Fault, error }),
+    }
 }
 
 #[cfg(test)]

@@ -134,11 +134,21 @@ pub struct End {
     /// The exit code that `gsk serve` hands on; 0 is a good end.
     pub code: u8,
     pub hint: Option<String>,
+    /// The reason without the fault that [`Next::Stalled`] told of, where one did.
+    pub brief: Option<String>,
 }
 
 impl End {
     pub fn new(reason: impl Into<String>, code: u8) -> End {
-        End { reason: reason.into(), code, hint: None }
+        End { reason: reason.into(), code, hint: None, brief: None }
+    }
+
+    /// What standard error has yet to be told: a fault that the log holds is not said again.
+    pub fn news(&self) -> &str {
+        match &self.brief {
+            Some(brief) if tracing::enabled!(target: LOG, tracing::Level::WARN) => brief,
+            _ => &self.reason,
+        }
     }
 
     /// That of a source that was told to stop.
@@ -149,9 +159,12 @@ impl End {
 
 impl From<Error> for End {
     fn from(error: Error) -> End {
-        End { reason: error.to_string(), code: error.kind.code() as u8, hint: error.hint }
+        End { hint: error.hint.clone(), ..End::new(error.to_string(), error.kind.code() as u8) }
     }
 }
+
+/// The log's target for how a source fares.
+pub(super) const LOG: &str = "gsk::pipeline";
 
 /// What a source works with.
 pub struct Context {

@@ -21,6 +21,8 @@ pub struct Program {
     child: Guarded,
     frames: Frames,
     output: Output,
+    /// Whether the log has what is wrong with its output.
+    told: bool,
     inputs: Arc<Inputs>,
     stderr: Helper,
     stdin: Helper,
@@ -48,7 +50,7 @@ impl Program {
         let events = inputs.clone();
         let stdin = Helper::start("inputs", move || write_inputs(&events, stdin))?;
         let frames = Frames::new(stdout.into(), options, &context.stop);
-        Ok(Program { name, child, frames, output: Output::Frames, inputs, stderr, stdin })
+        Ok(Program { name, child, frames, output: Output::Frames, told: false, inputs, stderr, stdin })
     }
 
     /// Waits for the program's end.
@@ -60,14 +62,15 @@ impl Program {
         // Its last words come before the news of its end.
         self.stderr.finish();
         let words = format!("'{}' {}", self.name, ended.words);
-        Ok(Next::End(match &self.output {
+        let end = match &self.output {
             Output::Discarded(error) => {
                 let code = if ended.code == 0 { error.kind.code() as u8 } else { ended.code };
-                End { reason: format!("{words}; {error}"), code, hint: error.hint.clone() }
+                End { hint: error.hint.clone(), ..End::new(format!("{words}; {error}"), code) }
             }
             Output::Closed(Some(cut)) => End::new(format!("{words}; {cut}"), ended.code.max(1)),
-            Output::Closed(None) | Output::Frames => End::new(words, ended.code),
-        }))
+            Output::Closed(None) | Output::Frames => End::new(&words, ended.code),
+        };
+        Ok(Next::End(End { brief: self.told.then_some(words), ..end }))
     }
 }
 
@@ -90,13 +93,17 @@ impl Source for Program {
                     let also = cut.as_ref().map_or_else(String::new, |cut| format!("; {cut}"));
                     self.output = Output::Closed(cut);
                     match wait(&self.child, &context.stop, Some(Program::ENDING_US))? {
-                        Ready::TimedOut => Ok(Next::Stalled(format!("'{}' closed its output{also}", self.name))),
+                        Ready::TimedOut => {
+                            self.told = true;
+                            Ok(Next::Stalled(format!("'{}' closed its output{also}", self.name)))
+                        }
                         _ => self.finish(context),
                     }
                 }
                 Err(error) => {
                     let reason = format!("'{}': {error}", self.name);
                     self.output = Output::Discarded(error);
+                    self.told = true;
                     Ok(Next::Stalled(reason))
                 }
             },

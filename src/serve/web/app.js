@@ -147,7 +147,7 @@ function told(message) {
       // It may be another process on another machine's clock.
       clock.reset();
       frames.clear();
-      newest = null;
+      newest = server = null;
       player.open();
       show_hint();
       return say();
@@ -380,6 +380,7 @@ function toggle_panel() {
   $('panel').hidden = !$('panel').hidden;
   $('info-button').setAttribute('aria-pressed', String(!$('panel').hidden));
   if (!$('panel').hidden) { watch_paint(); show_facts(); }
+  else if ($('panel').contains(document.activeElement)) stage.focus();
 }
 function toggle_help() {
   $('help').hidden = !$('help').hidden;
@@ -439,6 +440,7 @@ function show_facts() {
   row(list, 'viewers', server && server.viewers !== null ? String(server.viewers) : '–', 'counted by the server');
   row(list, 'dropped', `${count.drops} here, ${server && server.dropped !== null ? server.dropped : '–'} in all`, 'frames skipped because a viewer was too slow: this page since it was opened; all viewers as the server counts');
   row(list, 'input to picture', delays ? `${digits(delays.p50)} ms, p95 ${digits(delays.p95)}` : '–', 'from sending an input event to the first picture that shows it, over the last 5 s');
+  quality.show(server, config);
   const figures = latency(), bar = $('bar-latency');
   const exact = clock.best ? `; clock offset known to ±${(clock.best.rtt / 2).toFixed(1)} ms` : '; clock offset not known yet';
   Object.keys(COVERS).forEach((name, i) => {
@@ -530,10 +532,9 @@ async function start() {
 const ways = players({
   $, link, count, frames, note, good, ask_key, fall_on, resized, painted, show_sink,
   config: () => config,
-  // Only a shortage of encoder slots has holders; other refusals say all in their reason.
-  refused({ state, reason, holders }) {
+  refused({ state, reason }) {
     if (link.phase !== 'open') return;
-    link.refused = (holders && holders.length ? `no encoder slot: ${reason}` : reason) || state;
+    link.refused = (state === 'no-slot' && reason ? `no encoder slot: ${reason}` : reason) || state;
     say();
   },
 });
@@ -547,6 +548,7 @@ if (playing) {
 
 new ResizeObserver(fit).observe(stage);
 addEventListener('keydown', own_keys);   // before the picture's own listener, which leaves handled keys alone
+const quality = bitrate_choice({ $, send, may_steer, steers: () => Boolean(hello && hello.input) });
 const hands = steering({ stage, send, sent, may_steer, watch_paint, box: () => box });
 addEventListener('pointermove', awake, { passive: true });
 addEventListener('pointerdown', awake, { passive: true });
