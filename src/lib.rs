@@ -12,7 +12,7 @@
 //! 5  serve      one worker over the network: HTTP, WebSocket, MP4, JPEG; who may talk to it; the viewer page
 //!    client     the other end: reads a worker's /status
 //! 4  pipeline   source -> newest frame -> encoder -> broadcast; timing
-//! 3  gpu        what the machine has, loaded at run time: NVML; the table of boards
+//! 3  gpu        what the machine has, loaded at run time: NVML, the table of boards; CUDA, NVENC
 //! 2  lease      encoder slots across processes; how many there are is an argument
 //! 1  wire       pure types of what crosses a process: /status, gsk.v1 messages, input events, lease records
 //! 0  output error exit config clock child proc

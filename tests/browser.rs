@@ -1,13 +1,20 @@
 //! The page in a real browser, end to end: each test is a scenario of `tests/browser/`, run against this build.
 
+use std::collections::BTreeMap;
 use std::process::{Command, Stdio};
 
-fn scenario(name: &str) {
+use standin::Scene;
+
+#[path = "standin/mod.rs"]
+mod standin;
+
+fn scenario(name: &str, environment: &[(&str, String)]) {
     let root = env!("CARGO_MANIFEST_DIR");
     let status = Command::new("python3")
         .args(["-B", "tests/browser/run.py", name])
         .current_dir(root)
         .env("GSK", env!("CARGO_BIN_EXE_gsk"))
+        .envs(environment.iter().cloned())
         .env("GSK_SCRATCH", concat!(env!("CARGO_TARGET_TMPDIR"), "/browser"))
         .stdin(Stdio::null())
         .status();
@@ -24,13 +31,23 @@ macro_rules! scenarios {
     ($($name:ident)*) => {
         $(#[test]
         fn $name() {
-            scenario(stringify!($name));
+            scenario(stringify!($name), &[]);
         })*
+
+        /// On a machine that bears one encoder session.
+        #[test]
+        fn no_slot() {
+            let (scene, home) = (Scene::geforce(1), tempfile::tempdir().unwrap());
+            let driver = scene.environment().into_iter().map(|(name, value)| (name, value.into_string().unwrap()));
+            let leases = ("GSK_LEASE_DIR", home.path().join("leases").to_str().unwrap().to_string());
+            let driver: BTreeMap<_, _> = driver.chain([leases]).collect();
+            scenario("no_slot", &[("GSK_TEST_DRIVER", serde_json::to_string(&driver).unwrap())]);
+        }
 
         /// A scenario that nothing runs would be no test.
         #[test]
         fn every_scenario_is_run() {
-            let mut ours = [$(stringify!($name)),*];
+            let mut ours = [$(stringify!($name)),*, "no_slot"];
             ours.sort_unstable();
             let output = Command::new("python3").args(["-B", "tests/browser/run.py"]).current_dir(env!("CARGO_MANIFEST_DIR")).output();
             let Ok(output) = output else { return };

@@ -12,6 +12,8 @@
 //! - [`capacity`] and [`verdict`] are pure functions of an inventory: how many sessions the machine bears, and whether
 //!   it can encode at all, with the cause and the command to run where it cannot.
 //!
+//! - [`nvenc`] encodes H.264 on a board, [`cuda`] is what that stands on.
+//!
 //! A figure that the driver does not give is null, never 0.
 //!
 //! # The session limit
@@ -28,6 +30,8 @@
 
 use serde::{Serialize, Serializer};
 
+pub mod cuda;
+pub mod nvenc;
 pub mod nvml;
 pub mod support;
 mod verdict;

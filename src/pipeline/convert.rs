@@ -4,7 +4,8 @@
 //! RGB here, and the JPEG library converts them.
 
 use yuv::{
-    BufferStoreMut, YuvBiPlanarImage, YuvConversionMode, YuvPlanarImage, YuvPlanarImageMut, YuvRange, YuvStandardMatrix,
+    BufferStoreMut, YuvBiPlanarImage, YuvBiPlanarImageMut, YuvConversionMode, YuvPlanarImage, YuvPlanarImageMut,
+    YuvRange, YuvStandardMatrix,
 };
 
 use super::frame::{Frame, PixelFormat, Range, Size};
@@ -35,8 +36,10 @@ impl ToI420 {
         }
         self.scratch.resize(PixelFormat::I420.bytes(size), 0);
         match frame.format {
-            PixelFormat::I420 => limit(&frame.pixels, &mut self.scratch, size.pixels()),
-            PixelFormat::Nv12 => deinterleave(&frame.pixels, &mut self.scratch, size.pixels()),
+            PixelFormat::I420 | PixelFormat::Nv12 => match frame.range {
+                Range::Limited => yuv_to_i420(frame, &mut self.scratch, |y| y, |c| c),
+                Range::Full => yuv_to_i420(frame, &mut self.scratch, limit_luma, limit_chroma),
+            },
             PixelFormat::Rgb24 => self.take_rgb(frame, 3, yuv::rgb_to_yuv420)?,
             PixelFormat::Rgba => self.take_rgb(frame, 4, yuv::rgba_to_yuv420)?,
             PixelFormat::Bgra => self.take_rgb(frame, 4, yuv::bgra_to_yuv420)?,
@@ -44,7 +47,12 @@ impl ToI420 {
         Ok(split(&self.scratch, size))
     }
 
-    fn take_rgb(&mut self, frame: &Frame, bytes: u32, convert: FromRgb) -> Result<()> {
+    fn take_rgb<'a>(
+        &'a mut self,
+        frame: &Frame,
+        bytes: u32,
+        convert: FromRgb<YuvPlanarImageMut<'a, u8>>,
+    ) -> Result<()> {
         let Size { width, height } = frame.size;
         let (y, chroma) = self.scratch.split_at_mut(frame.size.pixels());
         let (u, v) = chroma.split_at_mut(frame.size.pixels() / 4);
@@ -63,37 +71,115 @@ impl ToI420 {
     }
 }
 
-type FromRgb = fn(
-    &mut YuvPlanarImageMut<u8>,
-    &[u8],
-    u32,
-    YuvRange,
-    YuvStandardMatrix,
-    YuvConversionMode,
-) -> Result<(), yuv::YuvError>;
+/// One of the yuv crate's conversions from RGB to an image of planes.
+type FromRgb<Image> =
+    fn(&mut Image, &[u8], u32, YuvRange, YuvStandardMatrix, YuvConversionMode) -> Result<(), yuv::YuvError>;
+
+/// Writes a frame as NV12, BT.709 limited range: luma rows `pitch` bytes apart, then rows of interleaved chroma as far
+/// apart. `out` is only written to, row by row, so that it may be memory of a device.
+///
+/// # Panics
+/// If `out` holds less than a picture at that pitch.
+pub fn to_nv12(frame: &Frame, out: &mut [u8], pitch: usize) -> Result<()> {
+    let (y, uv) = out[..pitch * frame.size.height as usize * 3 / 2].split_at_mut(pitch * frame.size.height as usize);
+    match frame.format {
+        PixelFormat::Rgb24 => rgb_to_nv12(frame, 3, y, uv, pitch, yuv::rgb_to_yuv_nv12),
+        PixelFormat::Rgba => rgb_to_nv12(frame, 4, y, uv, pitch, yuv::rgba_to_yuv_nv12),
+        PixelFormat::Bgra => rgb_to_nv12(frame, 4, y, uv, pitch, yuv::bgra_to_yuv_nv12),
+        PixelFormat::I420 | PixelFormat::Nv12 => {
+            match frame.range {
+                Range::Limited => yuv_to_nv12(frame, y, uv, pitch, |y| y, |c| c),
+                Range::Full => yuv_to_nv12(frame, y, uv, pitch, limit_luma, limit_chroma),
+            }
+            Ok(())
+        }
+    }
+}
+
+fn rgb_to_nv12<'a>(
+    frame: &Frame,
+    bytes: u32,
+    y: &'a mut [u8],
+    uv: &'a mut [u8],
+    pitch: usize,
+    convert: FromRgb<YuvBiPlanarImageMut<'a, u8>>,
+) -> Result<()> {
+    let Size { width, height } = frame.size;
+    let mut image = YuvBiPlanarImageMut {
+        y_plane: BufferStoreMut::Borrowed(y),
+        y_stride: pitch as u32,
+        uv_plane: BufferStoreMut::Borrowed(uv),
+        uv_stride: pitch as u32,
+        width,
+        height,
+    };
+    convert(&mut image, &frame.pixels, width * bytes, YuvRange::Limited, MATRIX, YuvConversionMode::Balanced)
+        .map_err(failed)
+}
+
+#[inline]
+fn yuv_to_i420(frame: &Frame, out: &mut [u8], luma: impl Fn(u8) -> u8, chroma: impl Fn(u8) -> u8) {
+    let (from_y, from_c) = frame.pixels.split_at(frame.size.pixels());
+    let (y, c) = out.split_at_mut(frame.size.pixels());
+    map(from_y, y, luma);
+    if frame.format == PixelFormat::I420 {
+        return map(from_c, c, chroma);
+    }
+    let (u, v) = c.split_at_mut(frame.size.pixels() / 4);
+    for ((&[from_u, from_v], u), v) in from_c.as_chunks::<2>().0.iter().zip(u).zip(v) {
+        (*u, *v) = (chroma(from_u), chroma(from_v));
+    }
+}
+
+#[inline]
+fn yuv_to_nv12(
+    frame: &Frame,
+    y: &mut [u8],
+    uv: &mut [u8],
+    pitch: usize,
+    luma: impl Fn(u8) -> u8,
+    chroma: impl Fn(u8) -> u8,
+) {
+    let width = frame.size.width as usize;
+    let (from_y, from_c) = frame.pixels.split_at(frame.size.pixels());
+    for (to, from) in y.chunks_mut(pitch).zip(from_y.chunks_exact(width)) {
+        map(from, to, &luma);
+    }
+    if frame.format == PixelFormat::Nv12 {
+        for (to, from) in uv.chunks_mut(pitch).zip(from_c.chunks_exact(width)) {
+            map(from, to, &chroma);
+        }
+        return;
+    }
+    let (from_u, from_v) = from_c.split_at(frame.size.pixels() / 4);
+    let rows = from_u.chunks_exact(width / 2).zip(from_v.chunks_exact(width / 2));
+    for (to, (u, v)) in uv.chunks_mut(pitch).zip(rows) {
+        for ((pair, &u), &v) in to.as_chunks_mut::<2>().0.iter_mut().zip(u).zip(v) {
+            *pair = [chroma(u), chroma(v)];
+        }
+    }
+}
+
+/// As many values as there are in `from`.
+#[inline]
+fn map(from: &[u8], to: &mut [u8], value: impl Fn(u8) -> u8) {
+    for (to, &from) in to.iter_mut().zip(from) {
+        *to = value(from);
+    }
+}
 
 fn failed(error: yuv::YuvError) -> Error {
     Error::bug("colour conversion failed").cause(error)
 }
 
-/// Full to limited range (BT.709 has 219 steps of luma and 224 of chroma), rounded to nearest.
-fn limit(from: &[u8], to: &mut [u8], luma: usize) {
-    let (to_y, to_c) = to.split_at_mut(luma);
-    for (to, &from) in to_y.iter_mut().zip(&from[..luma]) {
-        *to = (16 + (u32::from(from) * 219 + 127) / 255) as u8;
-    }
-    for (to, &from) in to_c.iter_mut().zip(&from[luma..]) {
-        *to = (16 + (u32::from(from) * 224 + 127) / 255) as u8;
-    }
+/// Full to limited range, rounded to nearest: BT.709 has 219 steps of luma...
+fn limit_luma(full: u8) -> u8 {
+    (16 + (u32::from(full) * 219 + 127) / 255) as u8
 }
 
-fn deinterleave(from: &[u8], to: &mut [u8], luma: usize) {
-    let (to_y, chroma) = to.split_at_mut(luma);
-    to_y.copy_from_slice(&from[..luma]);
-    let (to_u, to_v) = chroma.split_at_mut(luma / 4);
-    for ((pair, u), v) in from[luma..].as_chunks::<2>().0.iter().zip(to_u).zip(to_v) {
-        [*u, *v] = *pair;
-    }
+/// ... and 224 of chroma.
+fn limit_chroma(full: u8) -> u8 {
+    (16 + (u32::from(full) * 224 + 127) / 255) as u8
 }
 
 /// To full-range RGB for a JPEG encoder; RGB in any order is passed through.
@@ -227,6 +313,39 @@ mod tests {
             assert_eq!(format, PixelFormat::Rgba);
             for (got, want) in pixels.iter().zip(rgb) {
                 assert!(got.abs_diff(want) <= 2, "{:?}: {got} for {want}", frame.format);
+            }
+        }
+    }
+
+    /// The picture that both ways make, plane by plane, and whether the bytes between the rows are left as they were.
+    #[test]
+    fn nv12_at_a_pitch_is_what_i420_is() {
+        let (size, pitch) = (Size::new(34, 18), 48);
+        for format in [PixelFormat::Rgb24, PixelFormat::Rgba, PixelFormat::Bgra, PixelFormat::I420, PixelFormat::Nv12] {
+            for range in [Range::Limited, Range::Full] {
+                let mut pixels = Pool::default().take(format.bytes(size));
+                let mut state = 1u32;
+                for byte in pixels.iter_mut() {
+                    state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                    *byte = (state >> 24) as u8;
+                }
+                let frame =
+                    Frame { sequence: 0, size, format, range, captured_us: (0, 0), view: 0, pixels: Arc::new(pixels) };
+                let mut out = vec![7; pitch * 27];
+                to_nv12(&frame, &mut out, pitch).unwrap();
+                let mut convert = ToI420::default();
+                let [y, u, v] = convert.planes(&frame).unwrap().map(|(plane, _)| plane);
+                let rows: Vec<&[u8]> = out.chunks(pitch).collect();
+                for (n, row) in rows.iter().enumerate() {
+                    let expected: Vec<u8> = if n < 18 {
+                        y[n * 34..][..34].to_vec()
+                    } else {
+                        let at = (n - 18) * 17;
+                        u[at..at + 17].iter().zip(&v[at..at + 17]).flat_map(|(&u, &v)| [u, v]).collect()
+                    };
+                    assert_eq!(row[..34], expected, "{format:?} {range:?} row {n}");
+                    assert_eq!(row[34..], [7; 14], "{format:?} {range:?} row {n}");
+                }
             }
         }
     }

@@ -168,7 +168,7 @@ fn refused(error: &Error, now: Condition, worker: &Worker) -> Box<Response> {
 
 /// No encoder slot is free: who holds them.
 fn without_slot(lack: &NoSlot, now: Condition) -> Box<Response> {
-    let condition = Condition { state: status::State::NoSlot, reason: lack.to_string(), ..now };
+    let condition = Condition { state: status::State::NoSlot, reason: lack.reason.clone(), ..now };
     refusal(StatusCode::SERVICE_UNAVAILABLE, &condition, &lack.holders)
 }
 

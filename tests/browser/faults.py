@@ -1,4 +1,5 @@
 """What the page says while there is no picture, and how it gets one back."""
+import json
 import os
 import time
 
@@ -158,6 +159,41 @@ def full(test, browser):
             test.say(f"{via}: {words!r}; let in {time.monotonic() - began:.2f} s after a place was free")
             second.check()
             second.close()
+
+
+def no_slot(test, browser):
+    """Who watches a worker without an encoder slot is told who holds it, and sees the picture when it is free."""
+    driver = json.loads(os.environ["GSK_TEST_DRIVER"])
+
+    def worker(name):
+        return Gsk("--instance-id", name, "--slots", "1", "--size", "640x360", log=test.log, env=driver)
+    for via, bound in (("webcodecs", 2), ("mse", 5)):
+        with worker("omega-0") as holder, worker("omega-1") as lacks:
+            first = Page(browser, (960, 600))
+            first.allowed.append(BROKEN)
+            first.open(holder.url)
+            first.playing()
+            assert first.stats()["backend"] == "nvenc", first.stats()
+            page = Page(browser, (960, 600))
+            page.allowed.append("503")
+            page.open(f"{lacks.url}?via={via}")
+            words = page.says("no encoder slot", 5)
+            assert words == f"no encoder slot: 1 of 1 held by omega-0 (pid {holder.process.pid})", words
+            test.shot(page, f"{via}-words")
+            # JPEG needs none.
+            still = Page(browser, (960, 600))
+            still.open(f"{lacks.url}?via=mjpeg")
+            still.playing()
+            still.close()
+            holder.kill()
+            began = time.monotonic()
+            page.playing(8)
+            took = time.monotonic() - began
+            test.say(f"{via}: {words!r}; the picture {took:.2f} s after the holder's death")
+            assert took < bound, took
+            page.check()
+            page.close()
+            first.close()
 
 
 def token(test, browser):

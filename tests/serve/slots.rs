@@ -107,7 +107,7 @@ fn matrix(count: usize) {
             assert_eq!((get.code, get.header("retry-after")), (503, Some("2")), "{path}");
             let body = get.json();
             assert_eq!((&body["state"], sorted(&body["holders"])), (&"no-slot".into(), holders.clone()), "{body}");
-            assert!(body["reason"].as_str().unwrap().starts_with("no encoder slot: 2 of 2 held by "), "{body}");
+            assert!(body["reason"].as_str().unwrap().starts_with("2 of 2 held by "), "{body}");
         }
         assert_eq!(http::get(worker.addr, "/healthz").code, 200);
         // JPEG needs no slot.

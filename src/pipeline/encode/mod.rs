@@ -1,6 +1,7 @@
 //! Encoders: one trait, one file per back end, and the table that `auto` walks.
 
 mod jpeg;
+pub mod nvenc;
 mod nvidia;
 mod openh264;
 mod slots;
@@ -10,6 +11,7 @@ use bytes::BytesMut;
 pub use self::slots::{NoSlot, Slots, WhenFull};
 use super::frame::{Frame, Size};
 use crate::error::{Error, Kind, Result};
+use crate::gpu::nvenc::Refused;
 use crate::lease::{Denied, Slot};
 use crate::wire::status::{Cause, Fallback};
 
@@ -101,14 +103,7 @@ pub trait Encoder: Send {
 pub(crate) enum Open {
     Freely(fn(&Config, Output) -> Result<Box<dyn Encoder>>),
     /// Only with a slot of the machine in hand.
-    WithSlot(fn(&Config, Slot, Output) -> Result<Box<dyn Encoder>, Unfit>),
-}
-
-/// Why a back end cannot be used on this host, or not now.
-#[derive(Clone, Debug)]
-pub struct Unfit {
-    pub cause: Cause,
-    pub error: Error,
+    WithSlot(fn(&Config, Slot, Output) -> Result<Box<dyn Encoder>, Refused>),
 }
 
 /// Why there is no encoder.
@@ -140,7 +135,7 @@ struct Backend {
     choice: Choice,
     codec: Codec,
     hardware: bool,
-    find: fn() -> Result<Open, Unfit>,
+    find: fn() -> Result<Open, Refused>,
 }
 
 /// Back ends in order of preference, per codec.
@@ -173,7 +168,7 @@ impl Choice {
 /// How a row of the table fared.
 enum Tried {
     /// The next may do.
-    Unfit(Unfit),
+    Unfit(Refused),
     /// None of the next may take its place.
     Over(Failure),
 }
@@ -210,14 +205,14 @@ fn walk<T>(
                 return Ok((done, Info { backend: row.name, codec, hardware: row.hardware, slot, fallback }));
             }
             Err(Tried::Over(failure)) => return Err(failure),
-            Err(Tried::Unfit(Unfit { error, .. })) if asked.is_some() => {
+            Err(Tried::Unfit(Refused { error, .. })) if asked.is_some() => {
                 let hint = "or use --encoder auto, which takes the best that this host has";
                 let hint = error.hint.map_or(hint.trim_start_matches("or ").into(), |own| format!("{own}\n{hint}"));
                 let cause = error.cause.map_or(error.what.clone(), |cause| format!("{}: {cause}", error.what));
                 let what = format!("--encoder {} cannot be used here", row.name);
                 return Err(Error::new(error.kind, what).cause(cause).hint(hint).into());
             }
-            Err(Tried::Unfit(Unfit { cause, error })) => {
+            Err(Tried::Unfit(Refused { cause, error })) => {
                 passed = passed.or(Some((row.name, cause, error.to_string())));
             }
         }
@@ -250,10 +245,10 @@ pub fn open(
             match open(config, slot, output()) {
                 Ok(encoder) => Ok((encoder, Some(name))),
                 // The driver bears fewer than was thought, or programs took sessions that it does not tell of.
-                Err(Unfit { cause: Cause::Limit, error }) if slots.when_full != WhenFull::Software => {
+                Err(Refused { cause: Cause::Limit, error }) if slots.when_full != WhenFull::Software => {
                     Err(Tried::Over(Failure::NoSlot(slots.refused(error.to_string()))))
                 }
-                Err(unfit) => Err(Tried::Unfit(unfit)),
+                Err(refused) => Err(Tried::Unfit(refused)),
             }
         }
     })
@@ -263,8 +258,8 @@ pub fn open(
 fn without_slot(denied: Denied, when_full: WhenFull) -> Tried {
     match denied {
         Denied::Full(refusal) if when_full != WhenFull::Software => Tried::Over(Failure::NoSlot((&refusal).into())),
-        Denied::Full(refusal) => Tried::Unfit(Unfit { cause: Cause::NoSlot, error: refusal.error() }),
-        Denied::Failed(error) => Tried::Unfit(Unfit { cause: Cause::Fault, error }),
+        Denied::Full(refusal) => Tried::Unfit(Refused { cause: Cause::NoSlot, error: refusal.error() }),
+        Denied::Failed(error) => Tried::Unfit(Refused { cause: Cause::Fault, error }),
     }
 }
 

@@ -1,24 +1,45 @@
 //! Where NVENC and nvJPEG, the GPU's encoders, are looked for: their libraries are opened at run time.
 
-use super::{Cause, Open, Unfit};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use super::{Cause, Open, nvenc};
 use crate::error::Error;
+use crate::gpu::{self, nvenc::Refused};
 
-pub fn find_nvenc() -> Result<Open, Unfit> {
-    find("libnvidia-encode.so.1")
+/// How long NVML may take to name the boards.
+const BOARDS: Duration = Duration::from_millis(500);
+
+/// Opens no session: whether a board takes one is seen when it is opened.
+pub fn find_nvenc() -> Result<Open, Refused> {
+    gpu::nvenc::find()?;
+    // Boards stay while we run.
+    static LACK: OnceLock<Option<Refused>> = OnceLock::new();
+    match LACK.get_or_init(no_engine) {
+        Some(refused) => Err(refused.clone()),
+        None => Ok(Open::WithSlot(nvenc::open)),
+    }
 }
 
-pub fn find_nvjpeg() -> Result<Open, Unfit> {
-    find("libnvjpeg.so.12")
+/// Why no board here can encode, where the support table knows that of all of them.
+fn no_engine() -> Option<Refused> {
+    let verdict = gpu::verdict(&gpu::inventory(BOARDS), Ok(()));
+    let error = || {
+        let error = Error::missing(verdict.detail.clone());
+        verdict.remedy.iter().fold(error, |error, remedy| error.hint(remedy))
+    };
+    (verdict.cause == Some(Cause::NoEngine)).then(|| Refused { cause: Cause::NoEngine, error: error() })
 }
 
-fn find(library: &str) -> Result<Open, Unfit> {
-    let unfit = |cause, what| Err(Unfit { cause, error: Error::missing(what) });
+pub fn find_nvjpeg() -> Result<Open, Refused> {
+    let library = "libnvjpeg.so.12";
+    let refused = |cause, what| Err(Refused { cause, error: Error::missing(what) });
     // SAFETY: NVIDIA's libraries have no initialisers that depend on anything of ours.
     match unsafe { libloading::Library::new(library) } {
-        Err(_) => unfit(Cause::NoDriver, format!("{library} is not on this host")),
+        Err(_) => refused(Cause::NoDriver, format!("{library} is not on this host")),
         Ok(_) => {
             let version = env!("CARGO_PKG_VERSION");
-            unfit(Cause::NoEngine, format!("{library} is here, but gsk {version} encodes on the CPU only"))
+            refused(Cause::NoEngine, format!("{library} is here, but gsk {version} makes JPEG on the CPU only"))
         }
     }
 }

@@ -1,0 +1,272 @@
+//! One encoder of the driver's, and the calls that make, change and ask it.
+
+use std::ffi::c_void;
+use std::mem::MaybeUninit;
+use std::ptr::{self, NonNull, addr_of, addr_of_mut};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use nvidia_video_codec_sdk::sys::nvEncodeAPI as sys;
+
+use super::api::{Api, Status};
+use super::explain::{Facts, Refused, code_name, explain};
+use super::session::SURFACES;
+use super::settings::{ANY_LEVEL, CODEC, Config, PRESET, Settings, TUNING};
+use crate::error::Error;
+use crate::gpu::cuda::{Context, Device};
+use crate::wire::status::Cause;
+
+/// The one input format: BT.709 is declared, and the engine's own conversion of RGB would be BT.601.
+pub(super) const NV12: sys::NV_ENC_BUFFER_FORMAT = sys::NV_ENC_BUFFER_FORMAT::NV_ENC_BUFFER_FORMAT_NV12;
+
+/// How long an answer of "busy" is taken as passing.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+const OPEN: &str = "nvEncOpenEncodeSessionEx";
+
+/// An encoder of the driver's: destroyed when dropped, if there is one.
+pub(super) struct Encoder {
+    pub(super) api: &'static Api,
+    pub(super) raw: *mut c_void,
+    pub(super) context: Arc<Context>,
+    board: String,
+}
+
+/// Calls a function of the driver on an encoder; an error carries its name.
+macro_rules! call {
+    ($encoder:expr, $name:ident $(, $arg:expr)*) => {{
+        let encoder = &$encoder;
+        encoder.check(stringify!($name), (encoder.api.functions.$name)(encoder.raw $(, $arg)*))
+    }};
+}
+
+pub(super) use call;
+
+/// A call that the driver refused.
+pub(super) struct Failure {
+    pub(super) code: Status,
+    pub(super) call: &'static str,
+    said: String,
+}
+
+impl Failure {
+    /// For one of giving something back, which nobody can do anything about.
+    pub(super) fn note(&self) {
+        tracing::debug!("{} returned {}", self.call, code_name(self.code));
+    }
+}
+
+impl Encoder {
+    /// No session yet.
+    pub(super) fn new(api: &'static Api, context: Arc<Context>, device: &Device) -> Encoder {
+        Encoder { api, raw: ptr::null_mut(), context, board: device.name.clone() }
+    }
+
+    /// Opens the session; what comes of it is destroyed with `self`, and a refused opening may leave something too
+    /// (nvEncodeAPI.h, NvEncOpenEncodeSessionEx).
+    pub(super) fn open(&mut self) -> Result<(), Failure> {
+        let mut params = sys::NV_ENC_OPEN_ENCODE_SESSION_EX_PARAMS {
+            version: sys::NV_ENC_OPEN_ENCODE_SESSION_EX_PARAMS_VER,
+            deviceType: sys::NV_ENC_DEVICE_TYPE::NV_ENC_DEVICE_TYPE_CUDA,
+            device: self.context.raw().cast(),
+            apiVersion: sys::NVENCAPI_VERSION,
+            ..Default::default()
+        };
+        // SAFETY: the structure is whole and says its version; the context is live; the last is a place for a handle.
+        let code = unsafe { (self.api.functions.nvEncOpenEncodeSessionEx)(&mut params, &mut self.raw) };
+        self.check(OPEN, code)?;
+        self.made(OPEN, self.raw).map(|_| ())
+    }
+
+    pub(super) fn check(&self, call: &'static str, code: Status) -> Result<(), Failure> {
+        if code == 0 {
+            return Ok(());
+        }
+        let said = match self.raw.is_null() {
+            true => String::new(),
+            // SAFETY: the encoder is live.
+            false => unsafe { self.api.last_words(self.raw) },
+        };
+        Err(Failure { code, call, said })
+    }
+
+    /// A failure in words, with what `known` adds to what the session itself can tell.
+    pub(super) fn explain(&self, failure: Failure, room: (u32, u32), known: Facts) -> Refused {
+        let pictures = SURFACES as u64 * 2 * nv12_bytes(room.0 as usize, room.1 as usize) as u64;
+        let facts = Facts {
+            board: known.board.or_else(|| Some(self.board.clone())),
+            free_bytes: known.free_bytes.or_else(|| self.context.free_memory().ok()),
+            // What it encodes and what that refers to, and as much again for what the driver keeps besides: a guess, to tell
+            // a full memory from a limit.
+            needed_bytes: (2 * pictures).max(64 << 20),
+            call: failure.call,
+            said: failure.said,
+            ..known
+        };
+        explain(failure.code, &facts)
+    }
+
+    pub(super) fn abilities(&self) -> Result<Abilities, Failure> {
+        use sys::NV_ENC_CAPS::*;
+        let able = |which| {
+            let mut param = sys::NV_ENC_CAPS_PARAM {
+                version: sys::NV_ENC_CAPS_PARAM_VER,
+                capsToQuery: which,
+                ..Default::default()
+            };
+            let mut value = 0;
+            // SAFETY: the encoder is live, the structure whole, and the last argument a place for one int.
+            unsafe { call!(self, nvEncGetEncodeCaps, CODEC, &mut param, &mut value)? };
+            Ok(u32::try_from(value).unwrap_or(0))
+        };
+        Ok(Abilities {
+            width: (able(NV_ENC_CAPS_WIDTH_MIN)?, able(NV_ENC_CAPS_WIDTH_MAX)?),
+            height: (able(NV_ENC_CAPS_HEIGHT_MIN)?, able(NV_ENC_CAPS_HEIGHT_MAX)?),
+            custom_vbv: able(NV_ENC_CAPS_SUPPORT_CUSTOM_VBV_BUF_SIZE)? != 0,
+        })
+    }
+
+    pub(super) fn preset(&self) -> Result<Box<MaybeUninit<sys::NV_ENC_CONFIG>>, Failure> {
+        let mut preset = MaybeUninit::<sys::NV_ENC_PRESET_CONFIG>::zeroed();
+        let whole = preset.as_mut_ptr();
+        let mut config = Box::new(MaybeUninit::uninit());
+        // SAFETY: the encoder is live and the structure whole, with both versions; its bytes are copied without being read
+        // as the types that they may not hold.
+        unsafe {
+            (*whole).version = sys::NV_ENC_PRESET_CONFIG_VER;
+            (*whole).presetCfg.version = sys::NV_ENC_CONFIG_VER;
+            call!(self, nvEncGetEncodePresetConfigEx, CODEC, PRESET, TUNING, whole)?;
+            ptr::copy_nonoverlapping(addr_of!((*whole).presetCfg).cast(), config.as_mut_ptr(), 1);
+        }
+        Ok(config)
+    }
+
+    /// The level that the driver wrote into the sequence parameter set.
+    fn level(&self) -> Result<u32, Failure> {
+        let (mut bytes, mut len) = ([0u8; 1024], 0);
+        let mut payload = sys::NV_ENC_SEQUENCE_PARAM_PAYLOAD {
+            version: sys::NV_ENC_SEQUENCE_PARAM_PAYLOAD_VER,
+            inBufferSize: bytes.len() as u32,
+            spsppsBuffer: bytes.as_mut_ptr().cast(),
+            outSPSPPSPayloadSize: &mut len,
+            ..Default::default()
+        };
+        // SAFETY: the encoder is live; the structure names a buffer, its size, and a place for one u32.
+        unsafe { call!(self, nvEncGetSequenceParams, &mut payload)? };
+        // Start code, NAL unit header with type 7, profile_idc, constraint flags, level_idc (H.264, 7.3.2.1.1).
+        let sps = bytes.windows(7).find(|bytes| bytes[..3] == [0, 0, 1] && bytes[3] & 31 == 7);
+        Ok(sps.map_or(ANY_LEVEL, |sps| sps[6].into()))
+    }
+
+    /// Hands changed settings to the driver.
+    pub(super) fn reconfigure(&self, settings: &mut Settings, resized: bool) -> Result<(), Failure> {
+        let mut params = settings.reconfigure(resized);
+        // SAFETY: the encoder is live; the structure is whole, and what it points to is the settings'.
+        unsafe { call!(self, nvEncReconfigureEncoder, &mut params) }
+    }
+
+    /// Keeps the level that the driver chose: one that went up and down with the bit rate would have decoders begin anew.
+    pub(super) fn pin_level(&self, settings: &mut Settings) {
+        if settings.level() == ANY_LEVEL {
+            match self.level() {
+                Ok(level) => settings.set_level(level),
+                Err(failure) => failure.note(),
+            }
+        }
+    }
+
+    pub(super) fn create_input(&self, width: u32, height: u32) -> Result<NonNull<c_void>, Failure> {
+        let mut params = sys::NV_ENC_CREATE_INPUT_BUFFER {
+            version: sys::NV_ENC_CREATE_INPUT_BUFFER_VER,
+            width,
+            height,
+            bufferFmt: NV12,
+            ..Default::default()
+        };
+        // SAFETY: the encoder is live and initialised, the structure whole.
+        unsafe { call!(self, nvEncCreateInputBuffer, &mut params)? };
+        self.made("nvEncCreateInputBuffer", params.inputBuffer)
+    }
+
+    pub(super) fn create_output(&self) -> Result<NonNull<c_void>, Failure> {
+        let mut params = sys::NV_ENC_CREATE_BITSTREAM_BUFFER {
+            version: sys::NV_ENC_CREATE_BITSTREAM_BUFFER_VER,
+            ..Default::default()
+        };
+        // SAFETY: as above.
+        unsafe { call!(self, nvEncCreateBitstreamBuffer, &mut params)? };
+        self.made("nvEncCreateBitstreamBuffer", params.bitstreamBuffer)
+    }
+
+    /// What a call that succeeded has made.
+    fn made(&self, call: &'static str, handle: *mut c_void) -> Result<NonNull<c_void>, Failure> {
+        NonNull::new(handle).ok_or(Failure { code: 0, call, said: "with no handle".into() })
+    }
+}
+
+impl Drop for Encoder {
+    fn drop(&mut self) {
+        if self.raw.is_null() {
+            return;
+        }
+        let _current = self.context.current();
+        // SAFETY: the encoder is live, all that was made by it is gone, and this is its last use.
+        let code = unsafe { (self.api.functions.nvEncDestroyEncoder)(self.raw) };
+        if code != 0 {
+            tracing::debug!("nvEncDestroyEncoder returned {}", code_name(code));
+        }
+    }
+}
+
+/// What a board's engine can encode.
+pub(super) struct Abilities {
+    /// The least and the most, pixels.
+    pub(super) width: (u32, u32),
+    pub(super) height: (u32, u32),
+    pub(super) custom_vbv: bool,
+}
+
+impl Abilities {
+    pub(super) fn check(&self, config: &Config, board: &str) -> Result<(), Refused> {
+        let Config { width, height, .. } = *config;
+        if (self.width.0..=self.width.1).contains(&width) && (self.height.0..=self.height.1).contains(&height) {
+            return Ok(());
+        }
+        let error = Error::usage(format!("NVENC cannot encode {width}x{height}")).cause(format!(
+            "{board} encodes H.264 from {}x{} to {}x{}",
+            self.width.0, self.height.0, self.width.1, self.height.1
+        ));
+        Err(Refused { cause: Cause::NoEngine, error: error.hint("use another size, or --encoder openh264") })
+    }
+}
+
+/// Calls again while the driver is busy, up to a limit.
+pub(super) fn patiently(mut call: impl FnMut() -> Result<(), Failure>) -> Result<(), Failure> {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        match call() {
+            // NV_ENC_ERR_LOCK_BUSY, NV_ENC_ERR_ENCODER_BUSY: "after few milliseconds" (nvEncodeAPI.h).
+            Err(Failure { code: 13 | 18, .. }) if Instant::now() < until => {
+                std::thread::sleep(Duration::from_millis(1))
+            }
+            done => return done,
+        }
+    }
+}
+
+/// An empty picture: all fields may be zero but one.
+pub(super) fn picture() -> sys::NV_ENC_PIC_PARAMS {
+    let mut params = MaybeUninit::<sys::NV_ENC_PIC_PARAMS>::zeroed();
+    let whole = params.as_mut_ptr();
+    // SAFETY: the fields are places in zeroed memory; with a picture structure, which has no value 0, the whole is valid.
+    unsafe {
+        addr_of_mut!((*whole).version).write(sys::NV_ENC_PIC_PARAMS_VER);
+        addr_of_mut!((*whole).pictureStruct).write(sys::NV_ENC_PIC_STRUCT::NV_ENC_PIC_STRUCT_FRAME);
+        params.assume_init()
+    }
+}
+
+/// Bytes of an NV12 picture.
+pub(super) fn nv12_bytes(pitch: usize, height: usize) -> usize {
+    pitch * height * 3 / 2
+}

@@ -1,0 +1,370 @@
+//! One encoder session: opening, pictures in, access units out, closing.
+
+use std::ffi::c_void;
+use std::mem::MaybeUninit;
+use std::ops::Deref;
+use std::ptr::{NonNull, addr_of, addr_of_mut};
+use std::slice;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use nvidia_video_codec_sdk::sys::nvEncodeAPI as sys;
+
+use super::api::Api;
+use super::encoder::{Encoder, Failure, NV12, call, nv12_bytes, patiently, picture};
+use super::explain::{Facts, Refused};
+use super::settings::{ANY_LEVEL, Config, Settings};
+use crate::error::{Error, Result};
+use crate::gpu::cuda::{Context, Current, Device};
+use crate::lease::Slot;
+use crate::wire::status::Cause;
+
+/// Pictures that a session has memory for: "at least 4 more than the number of B frames" (nvEncodeAPI.h,
+/// NvEncCreateInputBuffer).
+pub const SURFACES: usize = 4;
+
+/// The size that every session has room for, so that it need not be opened again where a picture grows up to it.
+const ROOM: (u32, u32) = (1920, 1080);
+
+/// `NV_ENC_PIC_TYPE_IDR`.
+const IDR: u32 = sys::NV_ENC_PIC_TYPE::NV_ENC_PIC_TYPE_IDR as u32;
+
+/// An encoder with its buffers; all is given back when it is dropped.
+struct Core {
+    /// Replaced where the size changes.
+    inputs: Mutex<Vec<NonNull<c_void>>>,
+    outputs: Vec<NonNull<c_void>>,
+    /// Whether a picture was ever submitted.
+    fed: AtomicBool,
+    /// The largest size that the encoder can be changed to.
+    room: (u32, u32),
+    encoder: Encoder,
+}
+
+impl Core {
+    fn error(&self, failure: Failure) -> Error {
+        self.encoder.explain(failure, self.room, Facts::default()).error
+    }
+
+    /// Makes the inputs anew, for pictures of this size.
+    fn make_inputs(&self, width: u32, height: u32) -> Result<(), Failure> {
+        let mut inputs = self.inputs.lock().unwrap();
+        self.destroy_inputs(&mut inputs);
+        for _ in 0..SURFACES {
+            inputs.push(self.encoder.create_input(width, height)?);
+        }
+        Ok(())
+    }
+
+    fn destroy_inputs(&self, inputs: &mut Vec<NonNull<c_void>>) {
+        for input in inputs.drain(..) {
+            // SAFETY: the buffer is the encoder's, no picture in it is being encoded, and this is its last use.
+            unsafe { call!(self.encoder, nvEncDestroyInputBuffer, input.as_ptr()) }
+                .unwrap_or_else(|failure| failure.note());
+        }
+    }
+}
+
+impl Drop for Core {
+    fn drop(&mut self) {
+        let _current = self.encoder.context.current();
+        if *self.fed.get_mut() {
+            // The encoder must be flushed before its buffers go (nvEncodeAPI.h, NvEncDestroyEncoder).
+            let mut end = picture();
+            end.encodePicFlags = sys::NV_ENC_PIC_FLAGS::NV_ENC_PIC_FLAG_EOS as u32;
+            // SAFETY: the encoder is live and the structure whole; without a picture it only ends the stream.
+            unsafe { call!(self.encoder, nvEncEncodePicture, &mut end) }.unwrap_or_else(|failure| failure.note());
+        }
+        let mut inputs = std::mem::take(&mut *self.inputs.lock().unwrap());
+        self.destroy_inputs(&mut inputs);
+        for output in &self.outputs {
+            // SAFETY: the buffer is the encoder's, and this is its last use.
+            unsafe { call!(self.encoder, nvEncDestroyBitstreamBuffer, output.as_ptr()) }
+                .unwrap_or_else(|failure| failure.note());
+        }
+    }
+}
+
+/// What both halves hold. Fields are dropped in their order: the slot is free when the driver has closed the session.
+struct Shared {
+    core: Core,
+    /// Surfaces with a picture that was not collected.
+    busy: [AtomicBool; SURFACES],
+    _slot: Slot,
+}
+
+// SAFETY: NVENC may be called from two threads, one that submits and one that locks bitstreams, as the two halves do
+// (Video Codec SDK programming guide, "Threading Model"); the pointers are the driver's handles.
+unsafe impl Send for Shared {}
+// SAFETY: as above.
+unsafe impl Sync for Shared {}
+
+/// The half that takes pictures.
+pub struct Session {
+    shared: Arc<Shared>,
+    settings: Settings,
+    config: Config,
+    frame: u32,
+}
+
+// SAFETY: what is not Send in it are the settings' pointers, which lead to memory that they own.
+unsafe impl Send for Session {}
+
+/// The half that waits for access units.
+pub struct Collector {
+    shared: Arc<Shared>,
+}
+
+/// A picture that the encoder has. It is to be collected, in the order of encoding.
+#[must_use]
+pub struct Pending {
+    surface: usize,
+}
+
+/// The memory of a picture that is to be encoded, NV12: `height` rows of luma, `pitch` bytes apart, then half as many of
+/// interleaved chroma. It is to be written, not read: it may lie on the board.
+pub struct Input<'a> {
+    pub bytes: &'a mut [u8],
+    pub pitch: usize,
+}
+
+/// An access unit, in the driver's memory until this is dropped.
+pub struct Coded<'a> {
+    bytes: &'a [u8],
+    /// Whether it is an IDR, with its parameter sets in front.
+    pub key: bool,
+    surface: usize,
+    shared: &'a Shared,
+    _current: Current<'a>,
+}
+
+impl Session {
+    /// Opens a session on the device that `wanted` names (by UUID or PCI address), else on the first that takes one:
+    /// beside a board without an engine, that is the one with an engine. The slot is kept until the session is closed;
+    /// where every device refuses, it is free again.
+    pub fn open(slot: Slot, wanted: Option<&str>, config: &Config) -> Result<(Session, Collector), Refused> {
+        let mut worst: Option<Refused> = None;
+        for device in super::candidates(wanted)? {
+            match prepare(&slot, &device, config) {
+                Ok((core, settings)) => {
+                    let shared = Arc::new(Shared { core, busy: Default::default(), _slot: slot });
+                    let session = Session { shared: shared.clone(), settings, config: *config, frame: 0 };
+                    return Ok((session, Collector { shared }));
+                }
+                Err(refused) => {
+                    tracing::debug!("{device:?}: {refused}");
+                    // A board with an engine that refuses says more than one without.
+                    if worst.as_ref().is_none_or(|worst| worst.cause == Cause::NoEngine) {
+                        worst = Some(refused);
+                    }
+                }
+            }
+        }
+        Err(worst.unwrap_or_else(super::no_device))
+    }
+
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Has `fill` write a picture into the encoder's memory, and submits it. Of [`SURFACES`] pictures the oldest must have
+    /// been collected before the next is encoded. `time_us` goes with the picture; it must grow.
+    pub fn encode(&mut self, idr: bool, time_us: u64, fill: impl FnOnce(Input<'_>) -> Result<()>) -> Result<Pending> {
+        let core = &self.shared.core;
+        let surface = self.frame as usize % SURFACES;
+        if self.shared.busy[surface].load(Ordering::Acquire) {
+            return Err(Error::bug("a picture was to be encoded before an old one was collected"));
+        }
+        let _current = core.encoder.context.current()?;
+        let input = core.inputs.lock().unwrap().get(surface).copied();
+        let input = input.ok_or_else(|| Error::failed("NVENC failed").cause("the session has lost its buffers"))?;
+        let pitch = self.fill(input, fill)?;
+        let mut params = picture();
+        params.inputWidth = self.config.width;
+        params.inputHeight = self.config.height;
+        params.inputPitch = pitch as u32;
+        params.frameIdx = self.frame;
+        params.inputTimeStamp = time_us;
+        params.inputBuffer = input.as_ptr();
+        params.outputBitstream = core.outputs[surface].as_ptr();
+        params.bufferFmt = NV12;
+        if idr {
+            // With picture types decided by the driver, the flag does it and the type does not.
+            params.encodePicFlags = sys::NV_ENC_PIC_FLAGS::NV_ENC_PIC_FLAG_FORCEIDR as u32;
+        }
+        // SAFETY: the encoder is live, the structure whole; its buffers are the encoder's, and no picture is in them.
+        let submitted = patiently(|| unsafe { call!(core.encoder, nvEncEncodePicture, &mut params) });
+        submitted.map_err(|failure| core.error(failure))?;
+        core.fed.store(true, Ordering::Relaxed);
+        self.shared.busy[surface].store(true, Ordering::Release);
+        self.frame = self.frame.wrapping_add(1);
+        Ok(Pending { surface })
+    }
+
+    /// Locks an input, has it written, and unlocks it however that ends; gives its pitch.
+    fn fill(&self, input: NonNull<c_void>, fill: impl FnOnce(Input<'_>) -> Result<()>) -> Result<usize> {
+        let core = &self.shared.core;
+        let mut lock = sys::NV_ENC_LOCK_INPUT_BUFFER {
+            version: sys::NV_ENC_LOCK_INPUT_BUFFER_VER,
+            inputBuffer: input.as_ptr(),
+            ..Default::default()
+        };
+        // SAFETY: the encoder is live, the structure whole, the buffer the encoder's and not locked.
+        patiently(|| unsafe { call!(core.encoder, nvEncLockInputBuffer, &mut lock) })
+            .map_err(|failure| core.error(failure))?;
+        let _unlock = Defer(|| {
+            // SAFETY: the buffer is locked, and what it lent is not used any more.
+            unsafe { call!(core.encoder, nvEncUnlockInputBuffer, input.as_ptr()) }
+                .unwrap_or_else(|failure| failure.note());
+        });
+        let pitch = lock.pitch as usize;
+        if lock.bufferDataPtr.is_null() || pitch < self.config.width as usize {
+            return Err(
+                Error::failed("NVENC failed").cause(format!("an input of pitch {pitch} at {:p}", lock.bufferDataPtr))
+            );
+        }
+        // SAFETY: a locked NV12 input has that many bytes at its pitch (luma of the height that it was made with, and half
+        // of that), which are ours until it is unlocked.
+        let bytes = unsafe {
+            slice::from_raw_parts_mut(lock.bufferDataPtr.cast::<u8>(), nv12_bytes(pitch, self.config.height as usize))
+        };
+        fill(Input { bytes, pitch })?;
+        Ok(pitch)
+    }
+
+    /// Changes bit rate, frame rate and size in place. Only a new size, for which every picture must have been collected,
+    /// begins with an IDR. Where it fails, the session goes on as it was, unless its size was to change.
+    pub fn reconfigure(&mut self, config: &Config) -> Result<()> {
+        let core = &self.shared.core;
+        let resized = (config.width, config.height) != (self.config.width, self.config.height);
+        if resized {
+            if self.shared.busy.iter().any(|busy| busy.load(Ordering::Acquire)) {
+                return Err(Error::bug("a size was to change before the pictures of the old one were collected"));
+            }
+            if config.width > core.room.0 || config.height > core.room.1 {
+                let ((width, height), (room_width, room_height)) = ((config.width, config.height), core.room);
+                return Err(Error::usage(format!(
+                    "an encoder with room for {room_width}x{room_height} cannot grow to {width}x{height}"
+                )));
+            }
+        }
+        let _current = core.encoder.context.current()?;
+        let level = self.settings.level();
+        self.settings.set(config);
+        let mut changed = core.encoder.reconfigure(&mut self.settings, resized);
+        if changed.as_ref().is_err_and(|failure| matches!(failure.code, 8 | 12)) && level != ANY_LEVEL {
+            // The level that the opening chose may be too low for the new rate.
+            self.settings.set_level(ANY_LEVEL);
+            changed = core.encoder.reconfigure(&mut self.settings, resized);
+        }
+        if let Err(failure) = changed {
+            self.settings.set(&self.config);
+            self.settings.set_level(level);
+            return Err(core.error(failure));
+        }
+        self.config = *config;
+        core.encoder.pin_level(&mut self.settings);
+        if resized {
+            core.make_inputs(config.width, config.height).map_err(|failure| core.error(failure))?;
+        }
+        Ok(())
+    }
+}
+
+impl Collector {
+    /// Waits for a picture's access unit, for as long as the driver takes.
+    pub fn collect(&mut self, pending: Pending) -> Result<Coded<'_>> {
+        let shared = &*self.shared;
+        let core = &shared.core;
+        let current = core.encoder.context.current()?;
+        let mut lock = MaybeUninit::<sys::NV_ENC_LOCK_BITSTREAM>::zeroed();
+        let whole = lock.as_mut_ptr();
+        // SAFETY: the encoder is live, the bitstream buffer the encoder's and not locked; the fields are places in zeroed
+        // memory. What comes back is read field by field: a newer driver may name picture types that the crate lacks.
+        let (bytes, key) = unsafe {
+            addr_of_mut!((*whole).version).write(sys::NV_ENC_LOCK_BITSTREAM_VER);
+            addr_of_mut!((*whole).outputBitstream).write(core.outputs[pending.surface].as_ptr());
+            patiently(|| call!(core.encoder, nvEncLockBitstream, whole)).map_err(|failure| core.error(failure))?;
+            let start = addr_of!((*whole).bitstreamBufferPtr).read().cast::<u8>();
+            let len = addr_of!((*whole).bitstreamSizeInBytes).read() as usize;
+            // The driver's memory, which stays as it is until the bitstream is unlocked.
+            let bytes = if start.is_null() { &[][..] } else { slice::from_raw_parts(start, len) };
+            (bytes, addr_of!((*whole).pictureType).cast::<u32>().read() == IDR)
+        };
+        let coded = Coded { bytes, key, surface: pending.surface, shared, _current: current };
+        if coded.is_empty() {
+            return Err(Error::failed("NVENC failed").cause("an access unit is empty"));
+        }
+        Ok(coded)
+    }
+}
+
+impl Deref for Coded<'_> {
+    type Target = [u8];
+
+    /// Annex B.
+    fn deref(&self) -> &[u8] {
+        self.bytes
+    }
+}
+
+impl Drop for Coded<'_> {
+    fn drop(&mut self) {
+        let core = &self.shared.core;
+        // SAFETY: the bitstream is locked, and its bytes are not used any more.
+        unsafe { call!(core.encoder, nvEncUnlockBitstream, core.outputs[self.surface].as_ptr()) }
+            .unwrap_or_else(|failure| failure.note());
+        self.shared.busy[self.surface].store(false, Ordering::Release);
+    }
+}
+
+/// Opens an encoder with all its buffers, with room to grow where the board allows. The slot is the proof that it may.
+fn prepare(_slot: &Slot, device: &Device, config: &Config) -> Result<(Core, Settings), Refused> {
+    let api = Api::get()?;
+    match build(api, device, config, ROOM) {
+        Err(("nvEncInitializeEncoder", _)) => build(api, device, config, (0, 0)).map_err(|(_, refused)| refused),
+        result => result.map_err(|(_, refused)| refused),
+    }
+}
+
+/// A refusal and the call that it came from.
+type Stopped = (&'static str, Refused);
+
+fn build(api: &'static Api, device: &Device, config: &Config, ample: (u32, u32)) -> Result<(Core, Settings), Stopped> {
+    let cuda = |error| ("CUDA", super::from_cuda(error));
+    let context = Arc::new(Context::retain(device).map_err(cuda)?);
+    let encoder = Encoder::new(api, context.clone(), device);
+    let room = (config.width, config.height);
+    let mut core = Core { inputs: Mutex::default(), outputs: Vec::new(), fed: AtomicBool::new(false), room, encoder };
+    let _current = context.current().map_err(cuda)?;
+    let stopped =
+        |core: &Core, failure: Failure| (failure.call, core.encoder.explain(failure, core.room, super::facts(device)));
+
+    core.encoder.open().map_err(|failure| stopped(&core, failure))?;
+    let able = core.encoder.abilities().map_err(|failure| stopped(&core, failure))?;
+    able.check(config, &device.name).map_err(|refused| ("size", refused))?;
+    core.room = (config.width.max(ample.0.min(able.width.1)), config.height.max(ample.1.min(able.height.1)));
+
+    let preset = core.encoder.preset().map_err(|failure| stopped(&core, failure))?;
+    let mut settings = Settings::new(preset, able.custom_vbv, config, core.room);
+    // SAFETY: the encoder is live; the structure is whole, and what it points to is the settings'.
+    unsafe { call!(core.encoder, nvEncInitializeEncoder, settings.initialize()) }
+        .map_err(|failure| stopped(&core, failure))?;
+    core.encoder.pin_level(&mut settings);
+
+    core.make_inputs(config.width, config.height).map_err(|failure| stopped(&core, failure))?;
+    for _ in 0..SURFACES {
+        let output = core.encoder.create_output().map_err(|failure| stopped(&core, failure))?;
+        core.outputs.push(output);
+    }
+    Ok((core, settings))
+}
+
+/// Runs when dropped.
+struct Defer<F: FnMut()>(F);
+
+impl<F: FnMut()> Drop for Defer<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}
