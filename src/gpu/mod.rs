@@ -21,7 +21,7 @@
 //! The driver lets GeForce boards (and the smallest professional ones) have a number of encoder sessions that changed over
 //! the years: 2, 3, 5, 8, 12. It holds for the system, all such boards together, whoever opens the sessions; no call
 //! returns it. What is assumed beyond that, and was not tried on such a machine: in a system with both kinds, sessions on
-//! professional boards neither count nor are limited (as vendor texts have it), so gsk encodes on those.
+//! professional boards neither count nor are limited, so gsk encodes on those.
 //!
 //! # Process ids
 //!

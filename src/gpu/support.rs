@@ -39,7 +39,7 @@ pub struct Board {
     /// NVENC engines of one GPU; null where only that there are some is known.
     pub engines: Option<u32>,
     /// What they encode.
-    pub codecs: Vec<BoardCodec>,
+    pub codecs: Vec<Codec>,
     /// Whether sessions on the board count against the driver's session limit; null where that is not known.
     pub limited: Option<bool>,
     pub known: Known,
@@ -61,7 +61,7 @@ pub enum Known {
 /// A codec in the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum BoardCodec {
+pub enum Codec {
     H264,
     Hevc,
     Av1,

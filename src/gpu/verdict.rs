@@ -31,6 +31,8 @@ impl Capacity {
 pub fn limit(most: Option<u32>, time: Duration) -> Capacity {
     match most {
         Some(most) => {
+            // The driver's door is slow to open at first: not while others wait for a lock.
+            sessions(time);
             Capacity { limit: Limit::Sessions(most), from: format!("{most} by the settings"), gpus: Vec::new() }
         }
         None => capacity(&inventory(time)),

@@ -305,7 +305,9 @@ impl Worker {
         let planned = self.plan.of(stream.codec).ok();
         match (&stream.info, planned) {
             // As planned: then "since" is the plan's.
-            (Some(open), Some(plan)) if told(open) == told(plan) => Some(plan.clone()),
+            (Some(open), Some(plan)) if told(open) == told(plan) => {
+                Some(encode::Info { slot: open.slot.clone(), ..plan.clone() })
+            }
             (Some(open), _) => Some(open.clone()),
             (None, plan) => plan.cloned(),
         }

@@ -173,7 +173,8 @@ def no_slot(test, browser):
             first.allowed.append(BROKEN)
             first.open(holder.url)
             first.playing()
-            assert first.stats()["backend"] == "nvenc", first.stats()
+            encoder = holder.get("/status")["encoder"]
+            assert encoder["backend"] == "nvenc", encoder
             page = Page(browser, (960, 600))
             page.allowed.append("503")
             page.open(f"{lacks.url}?via={via}")

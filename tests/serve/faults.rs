@@ -48,6 +48,8 @@ fn a_viewer_that_reads_a_byte_a_second_and_one_that_stops() {
         }
         drop((stopped, silent, slow));
     });
+    let skipped = gsk.status()["frames_dropped_by"]["slow_viewer"].as_u64().unwrap();
+    assert!(skipped > 0, "what waited for them was bounded");
 }
 
 #[test]
@@ -61,10 +63,13 @@ fn a_viewer_that_reads_again_is_told_what_it_missed_and_starts_at_a_key_unit() {
         });
     };
     skipped(20);
-    let mut last = None;
+    let mut last: Option<u32> = None;
     let told = loop {
         match slow.next() {
-            Got::Unit(unit) => last = Some(unit.sequence),
+            Got::Unit(unit) => {
+                assert!(last.is_none_or(|last| unit.sequence == last + 1), "units are missing, and it was not told");
+                last = Some(unit.sequence);
+            }
             Got::Said(message) if message["type"] == "drop" => break message["frames"].as_u64().unwrap(),
             Got::Said(_) | Got::Pong => {}
             Got::Closed => panic!("it was let go"),
