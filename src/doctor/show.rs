@@ -36,7 +36,8 @@ impl Show for Picture {
 
 impl Picture {
     fn gpus_table(&self) -> Table {
-        let columns = ["gpu", "name", "engines", "sessions", "limit", "limit_from", "encoder_%", "decoder_%", "capacity_%"];
+        let columns =
+            ["gpu", "name", "engines", "sessions", "limit", "limit_from", "encoder_%", "decoder_%", "capacity_%"];
         let mut table = Table::titled("gpus", format!("GPUs: {}", self.driver_words()), columns);
         for gpu in &self.gpus {
             table.row(self.gpu_cells(gpu));
@@ -110,7 +111,8 @@ impl Picture {
                 format!("Sessions: {}{foreign}{untold}", sessions.len())
             }
         };
-        let columns = ["gpu", "pid", "program", "user", "codec", "size", "fps", "latency_ms", "memory_mib", "whose", "lease"];
+        let columns =
+            ["gpu", "pid", "program", "user", "codec", "size", "fps", "latency_ms", "memory_mib", "whose", "lease"];
         let mut table = Table::titled("sessions", heading, columns);
         for session in self.sessions.iter().flatten() {
             table.row(session_cells(session));
