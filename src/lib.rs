@@ -42,7 +42,8 @@
 //! 3. **Encode or not.** `pipeline::cadence`, which reads no clock, decides: a new picture at once; one that equals the
 //!    last not at all, but for a keepalive; an IDR for one who joins, though not too often.
 //! 4. **Convert and encode.** [`pipeline::convert`], then a back end of [`pipeline::encode`]'s table: one access unit out
-//!    for each frame in. The unit is written behind room for its header.
+//!    for each frame in. NVENC takes its frames on this thread and gives its units on another; its session is opened with an
+//!    encoder slot of the machine in hand ([`lease`]), and where none is free the stream waits, or another back end stands in. The unit is written behind room for its header.
 //! 5. **Broadcast.** [`pipeline::broadcast`] writes the `gsk.v1` header into that room ([`wire::message::Header`]) and hands
 //!    the one packet to every viewer's [`pipeline::queue`]. A viewer whose queue is full skips to the next IDR, and is
 //!    told; it delays nobody else.

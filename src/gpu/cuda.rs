@@ -18,6 +18,9 @@ type CUresult = u32;
 
 const UNUSABLE: &str = "CUDA cannot be used";
 
+/// `CUDA_ERROR_NO_DEVICE`.
+const NO_DEVICE: CUresult = 100;
+
 /// `CUDA_SUCCESS`.
 const SUCCESS: CUresult = 0;
 
@@ -70,17 +73,21 @@ impl Api {
         Ok(api)
     }
 
-    /// The loaded and initialised driver.
-    fn get() -> Result<&'static Api> {
+    /// The loaded driver, initialised; `None` where it has no device for this process.
+    fn ready() -> Result<Option<&'static Api>> {
         static READY: Mutex<bool> = Mutex::new(false);
         let api = Api::loaded()?;
         let mut ready = READY.lock().unwrap();
         if !*ready {
             // SAFETY: the function has the type that cuda.h declares; 0 is the one value its argument may have.
-            api.check("cuInit", unsafe { (api.cuInit)(0) })?;
+            let code = unsafe { (api.cuInit)(0) };
+            if code == NO_DEVICE {
+                return Ok(None);
+            }
+            api.check("cuInit", code)?;
             *ready = true;
         }
-        Ok(api)
+        Ok(Some(api))
     }
 
     fn load() -> Result<Api, &'static str> {
@@ -129,7 +136,6 @@ fn explain(code: CUresult) -> (Kind, Option<&'static str>) {
     match code {
         2 => (Kind::Capacity, Some("free GPU memory: nvidia-smi shows who uses it")),
         34 => (Kind::Missing, Some("that is the toolkit's stub of libcuda: take its folder out of LD_LIBRARY_PATH")),
-        100 => (Kind::Missing, Some("look at CUDA_VISIBLE_DEVICES; in a container, start it with --gpus all")),
         803 => (Kind::Missing, Some("kernel module and libraries differ: load the new module, or restart the machine")),
         804 => (Kind::Missing, Some("the driver is too old for the CUDA compatibility libraries that were found")),
         _ => (Kind::Failed, None),
@@ -137,7 +143,7 @@ fn explain(code: CUresult) -> (Kind, Option<&'static str>) {
 }
 
 /// A CUDA device.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct Device {
     /// CUDA's number of it, which `CUDA_VISIBLE_DEVICES` changes.
     pub ordinal: u32,
@@ -147,6 +153,7 @@ pub struct Device {
     /// domain:bus:device.function, such as `0000:65:00.0`.
     pub pci: String,
     handle: CUdevice,
+    api: &'static Api,
 }
 
 impl fmt::Debug for Device {
@@ -156,10 +163,31 @@ impl fmt::Debug for Device {
 }
 
 impl Device {
+    fn at(api: &'static Api, ordinal: c_int) -> Result<Device> {
+        /// Longer than any name or address that the driver gives.
+        const TEXT: usize = 256;
+        let (mut handle, mut uuid) = (0, CUuuid { bytes: [0; 16] });
+        let (mut name, mut pci) = ([0; TEXT], [0; TEXT]);
+        // SAFETY: each place is of the type that the function writes, and the texts' length goes with them.
+        unsafe {
+            api.check("cuDeviceGet", (api.cuDeviceGet)(&mut handle, ordinal))?;
+            api.check("cuDeviceGetName", (api.cuDeviceGetName)(name.as_mut_ptr(), TEXT as c_int, handle))?;
+            api.check("cuDeviceGetUuid", (api.cuDeviceGetUuid_v2)(&mut uuid, handle))?;
+            api.check("cuDeviceGetPCIBusId", (api.cuDeviceGetPCIBusId)(pci.as_mut_ptr(), TEXT as c_int, handle))?;
+        }
+        Ok(Device {
+            ordinal: ordinal as u32,
+            name: text(&name),
+            uuid: format_uuid(uuid.bytes.map(|byte| byte as u8)),
+            pci: text(&pci),
+            handle,
+            api,
+        })
+    }
+
     /// Whether `id` names this device: by UUID, or by PCI address with a domain of any length (NVML writes eight digits).
     pub fn is(&self, id: &str) -> bool {
-        let (id, pci) = (id.to_ascii_lowercase(), self.pci.to_ascii_lowercase());
-        id == self.uuid.to_ascii_lowercase() || id.trim_start_matches('0') == pci.trim_start_matches('0')
+        names(id, &self.uuid, &self.pci)
     }
 }
 
@@ -170,32 +198,16 @@ pub fn find() -> Result<()> {
 
 /// The devices that CUDA shows to this process, in its order.
 pub fn devices() -> Result<Vec<Device>> {
-    let api = Api::get()?;
+    let Some(api) = Api::ready()? else { return Ok(Vec::new()) };
     let mut count = 0;
     // SAFETY: the argument is a place for one int.
     api.check("cuDeviceGetCount", unsafe { (api.cuDeviceGetCount)(&mut count) })?;
-    (0..count).map(|ordinal| device(api, ordinal)).collect()
+    (0..count).map(|ordinal| Device::at(api, ordinal)).collect()
 }
 
-fn device(api: &Api, ordinal: c_int) -> Result<Device> {
-    /// Longer than any name or address that the driver gives.
-    const TEXT: usize = 256;
-    let (mut handle, mut uuid) = (0, CUuuid { bytes: [0; 16] });
-    let (mut name, mut pci) = ([0; TEXT], [0; TEXT]);
-    // SAFETY: each place is of the type that the function writes, and the texts' length goes with them.
-    unsafe {
-        api.check("cuDeviceGet", (api.cuDeviceGet)(&mut handle, ordinal))?;
-        api.check("cuDeviceGetName", (api.cuDeviceGetName)(name.as_mut_ptr(), TEXT as c_int, handle))?;
-        api.check("cuDeviceGetUuid", (api.cuDeviceGetUuid_v2)(&mut uuid, handle))?;
-        api.check("cuDeviceGetPCIBusId", (api.cuDeviceGetPCIBusId)(pci.as_mut_ptr(), TEXT as c_int, handle))?;
-    }
-    Ok(Device {
-        ordinal: ordinal as u32,
-        name: text(&name),
-        uuid: format_uuid(uuid.bytes.map(|byte| byte as u8)),
-        pci: text(&pci),
-        handle,
-    })
+fn names(id: &str, uuid: &str, pci: &str) -> bool {
+    let without_zeros = |address: &str| address.trim_start_matches('0').to_ascii_lowercase();
+    id.eq_ignore_ascii_case(uuid) || without_zeros(id) == without_zeros(pci)
 }
 
 /// A C string in a buffer of the driver's.
@@ -223,7 +235,7 @@ unsafe impl Sync for Context {}
 
 impl Context {
     pub fn retain(device: &Device) -> Result<Context> {
-        let api = Api::get()?;
+        let api = device.api;
         let mut raw = ptr::null_mut();
         // SAFETY: the argument is a place for one handle.
         api.check("cuDevicePrimaryCtxRetain", unsafe { (api.cuDevicePrimaryCtxRetain)(&mut raw, device.handle) })?;
@@ -284,19 +296,18 @@ mod tests {
     fn a_device_is_found_by_uuid_and_by_both_forms_of_its_address() {
         let uuid = format_uuid([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 0xff]);
         assert_eq!(uuid, "GPU-00010203-0405-0607-0809-0a0b0c0d0eff");
-        let device =
-            Device { ordinal: 0, name: "NVIDIA RTX A2000".into(), uuid, pci: "0000:6A:00.0".into(), handle: 0 };
+        let is = |id| names(id, &uuid, "0000:6A:00.0");
         for id in ["GPU-00010203-0405-0607-0809-0A0B0C0D0EFF", "0000:6a:00.0", "00000000:6A:00.0"] {
-            assert!(device.is(id), "{id}");
+            assert!(is(id), "{id}");
         }
         for id in ["", "0", "GPU-00010203-0405-0607-0809-0a0b0c0d0efe", "0001:6a:00.0", "6a:00.0"] {
-            assert!(!device.is(id), "{id}");
+            assert!(!is(id), "{id}");
         }
     }
 
     #[test]
     fn a_host_without_the_driver_is_told_so() {
-        // SAFETY: as in `Api::get`.
+        // SAFETY: as in `Api::loaded`.
         if unsafe { sys::is_culib_present() } {
             return eprintln!("skipped: this host has libcuda");
         }

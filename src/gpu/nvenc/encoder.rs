@@ -22,6 +22,9 @@ pub(super) const NV12: sys::NV_ENC_BUFFER_FORMAT = sys::NV_ENC_BUFFER_FORMAT::NV
 /// How long an answer of "busy" is taken as passing.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// `NV_ENC_ERR_OUT_OF_MEMORY`.
+const OUT_OF_MEMORY: Status = 10;
+
 const OPEN: &str = "nvEncOpenEncodeSessionEx";
 
 /// An encoder of the driver's: destroyed when dropped, if there is one.
@@ -30,6 +33,7 @@ pub(super) struct Encoder {
     pub(super) raw: *mut c_void,
     pub(super) context: Arc<Context>,
     board: String,
+    needed_bytes: u64,
 }
 
 /// Calls a function of the driver on an encoder; an error carries its name.
@@ -42,11 +46,14 @@ macro_rules! call {
 
 pub(super) use call;
 
-/// A call that the driver refused.
+/// A call that the driver refused, and what was seen then.
 pub(super) struct Failure {
     pub(super) code: Status,
     pub(super) call: &'static str,
     said: String,
+    board: String,
+    free_bytes: Option<u64>,
+    needed_bytes: u64,
 }
 
 impl Failure {
@@ -54,12 +61,36 @@ impl Failure {
     pub(super) fn note(&self) {
         tracing::debug!("{} returned {}", self.call, code_name(self.code));
     }
+
+    /// In words, with what else is known.
+    pub(super) fn explain(self, known: Facts) -> Refused {
+        explain(
+            self.code,
+            &Facts {
+                board: Some(self.board),
+                free_bytes: self.free_bytes,
+                needed_bytes: self.needed_bytes,
+                call: self.call,
+                said: self.said,
+                ..known
+            },
+        )
+    }
+
+    /// The same of a session that had been open.
+    pub(super) fn error(self) -> Error {
+        self.explain(Facts::default()).error
+    }
 }
 
 impl Encoder {
     /// No session yet.
-    pub(super) fn new(api: &'static Api, context: Arc<Context>, device: &Device) -> Encoder {
-        Encoder { api, raw: ptr::null_mut(), context, board: device.name.clone() }
+    pub(super) fn new(api: &'static Api, context: Arc<Context>, device: &Device, config: &Config) -> Encoder {
+        // What it encodes and what that refers to, and as much again for what the driver keeps besides: a guess, to tell a
+        // full memory from a limit.
+        let pictures = 2 * SURFACES * nv12_bytes(config.width as usize, config.height as usize);
+        let needed_bytes = (2 * pictures as u64).max(64 << 20);
+        Encoder { api, raw: ptr::null_mut(), context, board: device.name.clone(), needed_bytes }
     }
 
     /// Opens the session; what comes of it is destroyed with `self`, and a refused opening may leave something too
@@ -79,31 +110,18 @@ impl Encoder {
     }
 
     pub(super) fn check(&self, call: &'static str, code: Status) -> Result<(), Failure> {
-        if code == 0 {
-            return Ok(());
-        }
+        if code == 0 { Ok(()) } else { Err(self.failure(call, code)) }
+    }
+
+    fn failure(&self, call: &'static str, code: Status) -> Failure {
         let said = match self.raw.is_null() {
             true => String::new(),
             // SAFETY: the encoder is live.
             false => unsafe { self.api.last_words(self.raw) },
         };
-        Err(Failure { code, call, said })
-    }
-
-    /// A failure in words, with what `known` adds to what the session itself can tell.
-    pub(super) fn explain(&self, failure: Failure, room: (u32, u32), known: Facts) -> Refused {
-        let pictures = SURFACES as u64 * 2 * nv12_bytes(room.0 as usize, room.1 as usize) as u64;
-        let facts = Facts {
-            board: known.board.or_else(|| Some(self.board.clone())),
-            free_bytes: known.free_bytes.or_else(|| self.context.free_memory().ok()),
-            // What it encodes and what that refers to, and as much again for what the driver keeps besides: a guess, to tell
-            // a full memory from a limit.
-            needed_bytes: (2 * pictures).max(64 << 20),
-            call: failure.call,
-            said: failure.said,
-            ..known
-        };
-        explain(failure.code, &facts)
+        // Nothing else is explained by it.
+        let free_bytes = if code == OUT_OF_MEMORY { self.context.free_memory().ok() } else { None };
+        Failure { code, call, said, board: self.board.clone(), free_bytes, needed_bytes: self.needed_bytes }
     }
 
     pub(super) fn abilities(&self) -> Result<Abilities, Failure> {
@@ -200,7 +218,7 @@ impl Encoder {
 
     /// What a call that succeeded has made.
     fn made(&self, call: &'static str, handle: *mut c_void) -> Result<NonNull<c_void>, Failure> {
-        NonNull::new(handle).ok_or(Failure { code: 0, call, said: "with no handle".into() })
+        NonNull::new(handle).ok_or_else(|| Failure { said: "with no handle".into(), ..self.failure(call, 0) })
     }
 }
 

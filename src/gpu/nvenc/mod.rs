@@ -61,7 +61,7 @@ fn facts(device: &cuda::Device) -> Facts {
 fn no_device() -> Refused {
     let error = Error::missing("NVENC cannot be used")
         .cause("CUDA shows no device to this process")
-        .hint("look at CUDA_VISIBLE_DEVICES");
+        .hint("look at CUDA_VISIBLE_DEVICES; in a container, start it with --gpus all");
     Refused { cause: Cause::NoEngine, error }
 }
 

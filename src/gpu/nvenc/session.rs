@@ -12,7 +12,7 @@ use nvidia_video_codec_sdk::sys::nvEncodeAPI as sys;
 
 use super::api::Api;
 use super::encoder::{Encoder, Failure, NV12, call, nv12_bytes, patiently, picture};
-use super::explain::{Facts, Refused};
+use super::explain::Refused;
 use super::settings::{ANY_LEVEL, Config, Settings};
 use crate::error::{Error, Result};
 use crate::gpu::cuda::{Context, Current, Device};
@@ -42,10 +42,6 @@ struct Core {
 }
 
 impl Core {
-    fn error(&self, failure: Failure) -> Error {
-        self.encoder.explain(failure, self.room, Facts::default()).error
-    }
-
     /// Makes the inputs anew, for pictures of this size.
     fn make_inputs(&self, width: u32, height: u32) -> Result<(), Failure> {
         let mut inputs = self.inputs.lock().unwrap();
@@ -143,24 +139,25 @@ impl Session {
     /// beside a board without an engine, that is the one with an engine. The slot is kept until the session is closed;
     /// where every device refuses, it is free again.
     pub fn open(slot: Slot, wanted: Option<&str>, config: &Config) -> Result<(Session, Collector), Refused> {
-        let mut worst: Option<Refused> = None;
+        let api = Api::get()?;
+        let mut stopped = Vec::new();
         for device in super::candidates(wanted)? {
-            match prepare(&slot, &device, config) {
+            match prepare(&slot, api, &device, config) {
                 Ok((core, settings)) => {
                     let shared = Arc::new(Shared { core, busy: Default::default(), _slot: slot });
                     let session = Session { shared: shared.clone(), settings, config: *config, frame: 0 };
                     return Ok((session, Collector { shared }));
                 }
-                Err(refused) => {
-                    tracing::debug!("{device:?}: {refused}");
-                    // A board with an engine that refuses says more than one without.
-                    if worst.as_ref().is_none_or(|worst| worst.cause == Cause::NoEngine) {
-                        worst = Some(refused);
-                    }
-                }
+                Err(why) => stopped.push((device, why)),
             }
         }
-        Err(worst.unwrap_or_else(super::no_device))
+        // A board with an engine that refuses says more than one without.
+        let telling = stopped.iter().position(|(_, why)| !why.no_engine()).unwrap_or(0);
+        Err(match stopped.into_iter().nth(telling) {
+            Some((device, Stopped::Call(failure))) => failure.explain(super::facts(&device)),
+            Some((_, Stopped::Refused(refused))) => refused,
+            None => super::no_device(),
+        })
     }
 
     pub fn config(&self) -> &Config {
@@ -194,7 +191,7 @@ impl Session {
         }
         // SAFETY: the encoder is live, the structure whole; its buffers are the encoder's, and no picture is in them.
         let submitted = patiently(|| unsafe { call!(core.encoder, nvEncEncodePicture, &mut params) });
-        submitted.map_err(|failure| core.error(failure))?;
+        submitted.map_err(|failure| failure.error())?;
         core.fed.store(true, Ordering::Relaxed);
         self.shared.busy[surface].store(true, Ordering::Release);
         self.frame = self.frame.wrapping_add(1);
@@ -211,7 +208,7 @@ impl Session {
         };
         // SAFETY: the encoder is live, the structure whole, the buffer the encoder's and not locked.
         patiently(|| unsafe { call!(core.encoder, nvEncLockInputBuffer, &mut lock) })
-            .map_err(|failure| core.error(failure))?;
+            .map_err(|failure| failure.error())?;
         let _unlock = Defer(|| {
             // SAFETY: the buffer is locked, and what it lent is not used any more.
             unsafe { call!(core.encoder, nvEncUnlockInputBuffer, input.as_ptr()) }
@@ -260,12 +257,12 @@ impl Session {
         if let Err(failure) = changed {
             self.settings.set(&self.config);
             self.settings.set_level(level);
-            return Err(core.error(failure));
+            return Err(failure.error());
         }
         self.config = *config;
         core.encoder.pin_level(&mut self.settings);
         if resized {
-            core.make_inputs(config.width, config.height).map_err(|failure| core.error(failure))?;
+            core.make_inputs(config.width, config.height).map_err(|failure| failure.error())?;
         }
         Ok(())
     }
@@ -284,7 +281,7 @@ impl Collector {
         let (bytes, key) = unsafe {
             addr_of_mut!((*whole).version).write(sys::NV_ENC_LOCK_BITSTREAM_VER);
             addr_of_mut!((*whole).outputBitstream).write(core.outputs[pending.surface].as_ptr());
-            patiently(|| call!(core.encoder, nvEncLockBitstream, whole)).map_err(|failure| core.error(failure))?;
+            patiently(|| call!(core.encoder, nvEncLockBitstream, whole)).map_err(|failure| failure.error())?;
             let start = addr_of!((*whole).bitstreamBufferPtr).read().cast::<u8>();
             let len = addr_of!((*whole).bitstreamSizeInBytes).read() as usize;
             // The driver's memory, which stays as it is until the bitstream is unlocked.
@@ -318,44 +315,68 @@ impl Drop for Coded<'_> {
     }
 }
 
-/// Opens an encoder with all its buffers, with room to grow where the board allows. The slot is the proof that it may.
-fn prepare(_slot: &Slot, device: &Device, config: &Config) -> Result<(Core, Settings), Refused> {
-    let api = Api::get()?;
-    match build(api, device, config, ROOM) {
-        Err(("nvEncInitializeEncoder", _)) => build(api, device, config, (0, 0)).map_err(|(_, refused)| refused),
-        result => result.map_err(|(_, refused)| refused),
+/// Why no session came of a device.
+enum Stopped {
+    Call(Failure),
+    Refused(Refused),
+}
+
+impl Stopped {
+    fn no_engine(&self) -> bool {
+        match self {
+            Stopped::Call(failure) => matches!(failure.code, 1 | 2),
+            Stopped::Refused(refused) => refused.cause == Cause::NoEngine,
+        }
     }
 }
 
-/// A refusal and the call that it came from.
-type Stopped = (&'static str, Refused);
+impl From<Failure> for Stopped {
+    fn from(failure: Failure) -> Stopped {
+        Stopped::Call(failure)
+    }
+}
+
+impl From<Refused> for Stopped {
+    fn from(refused: Refused) -> Stopped {
+        Stopped::Refused(refused)
+    }
+}
+
+/// A fault of CUDA.
+impl From<Error> for Stopped {
+    fn from(error: Error) -> Stopped {
+        Stopped::Refused(super::from_cuda(error))
+    }
+}
+
+/// Opens an encoder with all its buffers, with room to grow where the board allows. The slot is the proof that it may.
+fn prepare(_slot: &Slot, api: &'static Api, device: &Device, config: &Config) -> Result<(Core, Settings), Stopped> {
+    match build(api, device, config, ROOM) {
+        Err(Stopped::Call(Failure { call: "nvEncInitializeEncoder", .. })) => build(api, device, config, (0, 0)),
+        result => result,
+    }
+}
 
 fn build(api: &'static Api, device: &Device, config: &Config, ample: (u32, u32)) -> Result<(Core, Settings), Stopped> {
-    let cuda = |error| ("CUDA", super::from_cuda(error));
-    let context = Arc::new(Context::retain(device).map_err(cuda)?);
-    let encoder = Encoder::new(api, context.clone(), device);
+    let context = Arc::new(Context::retain(device)?);
+    let encoder = Encoder::new(api, context.clone(), device, config);
     let room = (config.width, config.height);
     let mut core = Core { inputs: Mutex::default(), outputs: Vec::new(), fed: AtomicBool::new(false), room, encoder };
-    let _current = context.current().map_err(cuda)?;
-    let stopped =
-        |core: &Core, failure: Failure| (failure.call, core.encoder.explain(failure, core.room, super::facts(device)));
+    let _current = context.current()?;
 
-    core.encoder.open().map_err(|failure| stopped(&core, failure))?;
-    let able = core.encoder.abilities().map_err(|failure| stopped(&core, failure))?;
-    able.check(config, &device.name).map_err(|refused| ("size", refused))?;
+    core.encoder.open()?;
+    let able = core.encoder.abilities()?;
+    able.check(config, &device.name)?;
     core.room = (config.width.max(ample.0.min(able.width.1)), config.height.max(ample.1.min(able.height.1)));
 
-    let preset = core.encoder.preset().map_err(|failure| stopped(&core, failure))?;
-    let mut settings = Settings::new(preset, able.custom_vbv, config, core.room);
+    let mut settings = Settings::new(core.encoder.preset()?, able.custom_vbv, config, core.room);
     // SAFETY: the encoder is live; the structure is whole, and what it points to is the settings'.
-    unsafe { call!(core.encoder, nvEncInitializeEncoder, settings.initialize()) }
-        .map_err(|failure| stopped(&core, failure))?;
+    unsafe { call!(core.encoder, nvEncInitializeEncoder, settings.initialize()) }?;
     core.encoder.pin_level(&mut settings);
 
-    core.make_inputs(config.width, config.height).map_err(|failure| stopped(&core, failure))?;
+    core.make_inputs(config.width, config.height)?;
     for _ in 0..SURFACES {
-        let output = core.encoder.create_output().map_err(|failure| stopped(&core, failure))?;
-        core.outputs.push(output);
+        core.outputs.push(core.encoder.create_output()?);
     }
     Ok((core, settings))
 }
