@@ -137,6 +137,23 @@ fn who_does_not_heed_sigterm_is_killed_after_the_grace() {
 }
 
 #[test]
+fn what_became_free_is_said_once_the_driver_knows() {
+    let mut place = Place::new(Scene::geforce(8));
+    let orphan = place.orphan("omega-0");
+    place.scene.foreign(Foreign::new(0, orphan.pid).session(1));
+    place.scene.foreign(Foreign::new(0, 4_194_000).session(2));
+    let mut command = place.command(env!("CARGO_BIN_EXE_gsk"));
+    let cleanup = command.args(["cleanup", "--kill"]).spawn().unwrap();
+    until(SOON, "the orphan's end", || (!alive(orphan.pid)).then_some(()));
+    // The driver takes its time.
+    place.scene.foreign_ends();
+    place.scene.foreign(Foreign::new(0, 4_194_000).session(2));
+    let output = cleanup.wait_with_output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("freed: slot-0; encoder sessions by NVML: 2 before, 1 now"), "{said}");
+}
+
+#[test]
 fn records_are_cleared_only_where_nobody_holds_the_slot() {
     let place = Place::new(Scene::without_driver());
     let orphan = place.orphan("omega-0");

@@ -71,7 +71,7 @@ impl Place {
     pub fn worker(&self, number: usize, words: &[&str]) -> Gsk {
         let instance = format!("omega-{number}");
         let draws = "while :; do head -c 46080 /dev/urandom; sleep 0.03; done";
-        let mut all = vec!["--instance-id", &instance, "--size", "160x96", "--pixel-format", "rgb24", "--slots", "2"];
+        let mut all = vec!["--instance-id", &instance, "--size", "160x96", "--pixel-format", "rgb24"];
         all.extend(words);
         all.extend(["--", "sh", "-c", draws]);
         Gsk::with(&all, |command| {
