@@ -266,7 +266,9 @@ impl Stream {
     /// The encoder failed: another stands in where one may, at once, and the failed one is tried again after a while, which
     /// doubles with each failure in a row. Where none may, the same is tried again.
     fn step_down(&self, work: &mut Work, shared: &Shared, error: Error) {
-        let at_work = work.encoder.take().and(self.report.lock().unwrap().info.clone());
+        let at_work = self.report.lock().unwrap().info.clone().filter(|_| work.encoder.is_some());
+        // Its thread may have last words for the report.
+        work.encoder = None;
         shared.changed();
         match at_work.filter(|info| info.hardware && shared.choice == encode::Choice::Auto) {
             Some(info) => {
