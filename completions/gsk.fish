@@ -27,7 +27,7 @@ end
 complete -c gsk -n "__fish_gsk_needs_command" -l format -d 'How to print data [default: table]' -r -f -a "table\t'For people: aligned columns'
 json\t'One indented document'
 jsonl\t'One document a line'
-csv\t'RFC 4180, with a heading line'"
+csv\t'RFC 4180, with a heading line; several tables are told apart by the first column'"
 complete -c gsk -n "__fish_gsk_needs_command" -l color -d 'When to colour; NO_COLOR is heeded [default: auto]' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set or TERM is "dumb"'
 always\t'Wherever it goes'
 never\t'Not at all'"
@@ -40,6 +40,8 @@ complete -c gsk -n "__fish_gsk_needs_command" -s h -l help -d 'Print help (see m
 complete -c gsk -n "__fish_gsk_needs_command" -s V -l version -d 'Print version'
 complete -c gsk -n "__fish_gsk_needs_command" -f -a "serve" -d 'Stream a source to browsers: captured and encoded once, watched by many'
 complete -c gsk -n "__fish_gsk_needs_command" -f -a "lease" -d 'The machine\'s encoder slots, for programs that are not gsk'
+complete -c gsk -n "__fish_gsk_needs_command" -f -a "nvenc-status" -d 'Who holds the encoder sessions, how many there are, and what each worker does and why'
+complete -c gsk -n "__fish_gsk_needs_command" -f -a "cleanup" -d 'What dead owners left of encoder slots: says what it is and, where asked to, cleans it up'
 complete -c gsk -n "__fish_gsk_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c gsk -n "__fish_gsk_using_subcommand serve" -l listen -d 'Address and port to listen on; a port alone means 127.0.0.1 [default: 127.0.0.1:5000]' -r
 complete -c gsk -n "__fish_gsk_using_subcommand serve" -l source -d 'What to show: "scene", "-" for standard input, or a .y4m file [default: scene]' -r
@@ -76,7 +78,7 @@ complete -c gsk -n "__fish_gsk_using_subcommand serve" -l instance-id -d 'Name o
 complete -c gsk -n "__fish_gsk_using_subcommand serve" -l format -d 'How to print data [default: table]' -r -f -a "table\t'For people: aligned columns'
 json\t'One indented document'
 jsonl\t'One document a line'
-csv\t'RFC 4180, with a heading line'"
+csv\t'RFC 4180, with a heading line; several tables are told apart by the first column'"
 complete -c gsk -n "__fish_gsk_using_subcommand serve" -l color -d 'When to colour; NO_COLOR is heeded [default: auto]' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set or TERM is "dumb"'
 always\t'Wherever it goes'
 never\t'Not at all'"
@@ -89,7 +91,7 @@ complete -c gsk -n "__fish_gsk_using_subcommand serve" -s h -l help -d 'Print he
 complete -c gsk -n "__fish_gsk_using_subcommand lease; and not __fish_seen_subcommand_from run help" -l format -d 'How to print data [default: table]' -r -f -a "table\t'For people: aligned columns'
 json\t'One indented document'
 jsonl\t'One document a line'
-csv\t'RFC 4180, with a heading line'"
+csv\t'RFC 4180, with a heading line; several tables are told apart by the first column'"
 complete -c gsk -n "__fish_gsk_using_subcommand lease; and not __fish_seen_subcommand_from run help" -l color -d 'When to colour; NO_COLOR is heeded [default: auto]' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set or TERM is "dumb"'
 always\t'Wherever it goes'
 never\t'Not at all'"
@@ -107,7 +109,7 @@ complete -c gsk -n "__fish_gsk_using_subcommand lease; and __fish_seen_subcomman
 complete -c gsk -n "__fish_gsk_using_subcommand lease; and __fish_seen_subcommand_from run" -l format -d 'How to print data [default: table]' -r -f -a "table\t'For people: aligned columns'
 json\t'One indented document'
 jsonl\t'One document a line'
-csv\t'RFC 4180, with a heading line'"
+csv\t'RFC 4180, with a heading line; several tables are told apart by the first column'"
 complete -c gsk -n "__fish_gsk_using_subcommand lease; and __fish_seen_subcommand_from run" -l color -d 'When to colour; NO_COLOR is heeded [default: auto]' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set or TERM is "dumb"'
 always\t'Wherever it goes'
 never\t'Not at all'"
@@ -119,7 +121,45 @@ complete -c gsk -n "__fish_gsk_using_subcommand lease; and __fish_seen_subcomman
 complete -c gsk -n "__fish_gsk_using_subcommand lease; and __fish_seen_subcommand_from run" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c gsk -n "__fish_gsk_using_subcommand lease; and __fish_seen_subcommand_from help" -f -a "run" -d 'Run an encoder program, such as ffmpeg with h264_nvenc, with one of the machine\'s encoder slots'
 complete -c gsk -n "__fish_gsk_using_subcommand lease; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
-complete -c gsk -n "__fish_gsk_using_subcommand help; and not __fish_seen_subcommand_from serve lease help" -f -a "serve" -d 'Stream a source to browsers: captured and encoded once, watched by many'
-complete -c gsk -n "__fish_gsk_using_subcommand help; and not __fish_seen_subcommand_from serve lease help" -f -a "lease" -d 'The machine\'s encoder slots, for programs that are not gsk'
-complete -c gsk -n "__fish_gsk_using_subcommand help; and not __fish_seen_subcommand_from serve lease help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c gsk -n "__fish_gsk_using_subcommand nvenc-status" -l workers -d 'Ask as many workers, on consecutive ports, 0 to 1000 [default: 0]' -r
+complete -c gsk -n "__fish_gsk_using_subcommand nvenc-status" -l base-port -d 'Port of the first of --workers [default: 5000]' -r
+complete -c gsk -n "__fish_gsk_using_subcommand nvenc-status" -l host -d 'Where --workers run, a name or an IP address [default: 127.0.0.1]' -r
+complete -c gsk -n "__fish_gsk_using_subcommand nvenc-status" -l worker -d 'Ask this worker too, such as http://render7:5000; may be repeated' -r
+complete -c gsk -n "__fish_gsk_using_subcommand nvenc-status" -l timeout -d 'How long workers and driver may take, all asked at once, such as 500ms [default: 1.5s]' -r
+complete -c gsk -n "__fish_gsk_using_subcommand nvenc-status" -l slots -d 'Encoder sessions that this machine bears, all its programs together, 0 to 1024 [default: by board and driver]' -r
+complete -c gsk -n "__fish_gsk_using_subcommand nvenc-status" -l watch -d 'Look again every so many seconds, 0.1 to 3600, until Ctrl-C; with JSON it prints one object a line [default: 2]' -r
+complete -c gsk -n "__fish_gsk_using_subcommand nvenc-status" -l format -d 'How to print data [default: table]' -r -f -a "table\t'For people: aligned columns'
+json\t'One indented document'
+jsonl\t'One document a line'
+csv\t'RFC 4180, with a heading line; several tables are told apart by the first column'"
+complete -c gsk -n "__fish_gsk_using_subcommand nvenc-status" -l color -d 'When to colour; NO_COLOR is heeded [default: auto]' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set or TERM is "dumb"'
+always\t'Wherever it goes'
+never\t'Not at all'"
+complete -c gsk -n "__fish_gsk_using_subcommand nvenc-status" -l config -d 'Settings file to read in place of ./gsk.yaml; it is trusted with programs and addresses' -r -F
+complete -c gsk -n "__fish_gsk_using_subcommand nvenc-status" -l json -d 'Short for --format json'
+complete -c gsk -n "__fish_gsk_using_subcommand nvenc-status" -s q -l quiet -d 'Say only what failed'
+complete -c gsk -n "__fish_gsk_using_subcommand nvenc-status" -s v -l verbose -d 'Log more; twice for everything'
+complete -c gsk -n "__fish_gsk_using_subcommand nvenc-status" -l print-config -d 'Print every setting and where it came from, and end'
+complete -c gsk -n "__fish_gsk_using_subcommand nvenc-status" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c gsk -n "__fish_gsk_using_subcommand cleanup" -l grace -d 'Between SIGTERM and SIGKILL, such as 500ms [default: 2s]' -r
+complete -c gsk -n "__fish_gsk_using_subcommand cleanup" -l format -d 'How to print data [default: table]' -r -f -a "table\t'For people: aligned columns'
+json\t'One indented document'
+jsonl\t'One document a line'
+csv\t'RFC 4180, with a heading line; several tables are told apart by the first column'"
+complete -c gsk -n "__fish_gsk_using_subcommand cleanup" -l color -d 'When to colour; NO_COLOR is heeded [default: auto]' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set or TERM is "dumb"'
+always\t'Wherever it goes'
+never\t'Not at all'"
+complete -c gsk -n "__fish_gsk_using_subcommand cleanup" -l config -d 'Settings file to read in place of ./gsk.yaml; it is trusted with programs and addresses' -r -F
+complete -c gsk -n "__fish_gsk_using_subcommand cleanup" -l leases -d 'Clear the records that dead owners left in free slots'
+complete -c gsk -n "__fish_gsk_using_subcommand cleanup" -l kill -d 'End the processes that hold slots whose owners are dead: SIGTERM, --grace, SIGKILL'
+complete -c gsk -n "__fish_gsk_using_subcommand cleanup" -l json -d 'Short for --format json'
+complete -c gsk -n "__fish_gsk_using_subcommand cleanup" -s q -l quiet -d 'Say only what failed'
+complete -c gsk -n "__fish_gsk_using_subcommand cleanup" -s v -l verbose -d 'Log more; twice for everything'
+complete -c gsk -n "__fish_gsk_using_subcommand cleanup" -l print-config -d 'Print every setting and where it came from, and end'
+complete -c gsk -n "__fish_gsk_using_subcommand cleanup" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c gsk -n "__fish_gsk_using_subcommand help; and not __fish_seen_subcommand_from serve lease nvenc-status cleanup help" -f -a "serve" -d 'Stream a source to browsers: captured and encoded once, watched by many'
+complete -c gsk -n "__fish_gsk_using_subcommand help; and not __fish_seen_subcommand_from serve lease nvenc-status cleanup help" -f -a "lease" -d 'The machine\'s encoder slots, for programs that are not gsk'
+complete -c gsk -n "__fish_gsk_using_subcommand help; and not __fish_seen_subcommand_from serve lease nvenc-status cleanup help" -f -a "nvenc-status" -d 'Who holds the encoder sessions, how many there are, and what each worker does and why'
+complete -c gsk -n "__fish_gsk_using_subcommand help; and not __fish_seen_subcommand_from serve lease nvenc-status cleanup help" -f -a "cleanup" -d 'What dead owners left of encoder slots: says what it is and, where asked to, cleans it up'
+complete -c gsk -n "__fish_gsk_using_subcommand help; and not __fish_seen_subcommand_from serve lease nvenc-status cleanup help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c gsk -n "__fish_gsk_using_subcommand help; and __fish_seen_subcommand_from lease" -f -a "run" -d 'Run an encoder program, such as ffmpeg with h264_nvenc, with one of the machine\'s encoder slots'

@@ -309,12 +309,14 @@ fn matches(path: &Path, text: &str) {
 
 #[test]
 fn help_reads_as_it_was_agreed() {
-    let cases: [(&str, &[&str]); 6] = [
+    let cases: [(&str, &[&str]); 8] = [
         ("help", &["--help"]),
         ("help-short", &["-h"]),
         ("serve-help", &["serve", "--help"]),
         ("serve-help-short", &["serve", "-h"]),
         ("lease-run-help", &["lease", "run", "--help"]),
+        ("nvenc-status-help", &["nvenc-status", "--help"]),
+        ("cleanup-help", &["cleanup", "--help"]),
         ("serve-print-config", &["serve", "--print-config"]),
     ];
     for (name, words) in cases {
@@ -351,6 +353,17 @@ fn completions_and_man_pages_are_those_of_this_definition() {
     }
     assert_eq!(
         names,
-        ["_gsk", "_gsk.ps1", "gsk.bash", "gsk.fish", "gsk-lease-run.1", "gsk-lease.1", "gsk-serve.1", "gsk.1"]
+        [
+            "_gsk",
+            "_gsk.ps1",
+            "gsk.bash",
+            "gsk.fish",
+            "gsk-cleanup.1",
+            "gsk-lease-run.1",
+            "gsk-lease.1",
+            "gsk-nvenc-status.1",
+            "gsk-serve.1",
+            "gsk.1"
+        ]
     );
 }

@@ -37,7 +37,7 @@ impl Show for Picture {
 impl Picture {
     fn gpus_table(&self) -> Table {
         let columns =
-            ["gpu", "name", "engines", "sessions", "limit", "limit_from", "encoder_%", "decoder_%", "capacity_%"];
+            ["gpu", "name", "engines", "sessions", "limit", "encoder_%", "decoder_%", "capacity_%", "limit_from"];
         let mut table = Table::titled("gpus", format!("GPUs: {}", self.driver_words()), columns);
         for gpu in &self.gpus {
             table.row(self.gpu_cells(gpu));
@@ -89,10 +89,10 @@ impl Picture {
             known(gpu.engines),
             known(gpu.sessions),
             limit,
-            self.limit.from.clone(),
             known(gpu.encoder_utilization),
             known(gpu.decoder_utilization),
             capacity(gpu.encoder_capacity),
+            self.limit.from.clone(),
         ]
     }
 

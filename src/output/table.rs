@@ -78,7 +78,8 @@ impl Part {
         }
         let mut table = comfy_table::Table::new();
         table.load_style(presets::NOTHING);
-        if wide {
+        // A terminal that does not know its width, as one behind a pipe, says 0.
+        if wide || table.width() == Some(0) {
             table.force_no_tty();
         } else {
             table.set_content_arrangement(ContentArrangement::Dynamic);

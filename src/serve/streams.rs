@@ -27,6 +27,11 @@ const FIRST: Duration = Duration::from_secs(10);
 
 const BOUNDARY: &str = "gsk-frame";
 
+/// After a picture that none follows for so long, multipart JPEG has it once more: Chromium shows a part only when the
+/// head of the next is there, and would wait for the keepalive. Parts without a length, whose heads could be sent ahead,
+/// would make those wait who read in blocks, such as FFmpeg.
+const PAUSE: Duration = Duration::from_millis(100);
+
 /// `?timeline=` of `/stream.mp4`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -43,11 +48,11 @@ pub async fn mp4(State(worker): State<Arc<Worker>>, method: Method, Query(query)
             Vec::new()
         }
     };
-    stream_of(worker, method, Codec::H264, "video/mp4", write).await
+    stream_of(worker, method, Codec::H264, "video/mp4", None, write).await
 }
 
 pub async fn h264(State(worker): State<Arc<Worker>>, method: Method) -> Response {
-    stream_of(worker, method, Codec::H264, "video/h264", |packet| vec![packet.unit()]).await
+    stream_of(worker, method, Codec::H264, "video/h264", None, |packet| vec![packet.unit()]).await
 }
 
 pub async fn mjpeg(State(worker): State<Arc<Worker>>, method: Method) -> Response {
@@ -56,11 +61,11 @@ pub async fn mjpeg(State(worker): State<Arc<Worker>>, method: Method) -> Respons
         let jpeg = packet.unit();
         let opening = if std::mem::take(&mut first) { format!("--{BOUNDARY}\r\n") } else { String::new() };
         let head = format!("{opening}Content-Type: image/jpeg\r\nContent-Length: {}\r\n\r\n", jpeg.len());
-        // The next boundary follows at once: browsers show a part only when they see its end.
+        // The next boundary follows at once: it ends the part for those who go by it.
         vec![Bytes::from(head), jpeg, Bytes::from(format!("\r\n--{BOUNDARY}\r\n"))]
     };
     let kind = format!("multipart/x-mixed-replace; boundary={BOUNDARY}");
-    stream_of(worker, method, Codec::Jpeg, &kind, write).await
+    stream_of(worker, method, Codec::Jpeg, &kind, Some(PAUSE), write).await
 }
 
 pub async fn still(State(worker): State<Arc<Worker>>, method: Method) -> Response {
@@ -74,12 +79,14 @@ pub async fn still(State(worker): State<Arc<Worker>>, method: Method) -> Respons
 
 pub const NO_STORE: (header::HeaderName, &str) = (header::CACHE_CONTROL, "no-store");
 
-/// An endless answer: what `write` makes of each unit, from a key unit on.
+/// An endless answer: what `write` makes of each unit, from a key unit on, and of the last once more after a pause where
+/// one is given.
 async fn stream_of(
     worker: Arc<Worker>,
     method: Method,
     codec: Codec,
     kind: &str,
+    pause: Option<Duration>,
     mut write: impl FnMut(&Packet) -> Vec<Bytes> + Send + 'static,
 ) -> Response {
     let body = match open(&worker, &method, codec).await {
@@ -88,21 +95,50 @@ async fn stream_of(
         Ok(None) => Body::from_stream(stream::empty::<Result<Bytes, std::convert::Infallible>>()),
         Ok(Some((seat, first))) => {
             let waiting: std::collections::VecDeque<Bytes> = write(&first).into();
-            let state = (seat, waiting, write);
-            Body::from_stream(stream::unfold(state, |(seat, mut waiting, mut write)| async move {
-                loop {
-                    if let Some(bytes) = waiting.pop_front() {
-                        return Some((Ok::<_, std::convert::Infallible>(bytes), (seat, waiting, write)));
-                    }
-                    // A skip needs no word here: the next unit is a key unit.
-                    if let Item::Unit(packet) = seat.viewer.next().await? {
+            let units = Units { seat, pause, last: pause.and(Some(first)) };
+            Body::from_stream(stream::unfold(
+                (units, waiting, write),
+                |(mut units, mut waiting, mut write)| async move {
+                    loop {
+                        if let Some(bytes) = waiting.pop_front() {
+                            return Some((Ok::<_, std::convert::Infallible>(bytes), (units, waiting, write)));
+                        }
+                        let packet = units.next().await?;
                         waiting = write(&packet).into();
                     }
-                }
-            }))
+                },
+            ))
         }
     };
     ([(header::CONTENT_TYPE, kind), NO_STORE], body).into_response()
+}
+
+/// A viewer's units behind the first.
+struct Units {
+    seat: Seat<Waiting>,
+    pause: Option<Duration>,
+    /// The one to give once more after the pause.
+    last: Option<Arc<Packet>>,
+}
+
+impl Units {
+    async fn next(&mut self) -> Option<Arc<Packet>> {
+        loop {
+            let next = self.seat.viewer.next();
+            let item = match self.pause.filter(|_| self.last.is_some()) {
+                Some(pause) => match timeout(pause, next).await {
+                    Ok(item) => item?,
+                    Err(_) => return self.last.take(),
+                },
+                None => next.await?,
+            };
+            // A skip needs no word here: the next unit is a key unit.
+            if let Item::Unit(packet) = item {
+                self.last = self.pause.and(Some(packet.clone()));
+                return Some(packet);
+            }
+        }
+    }
 }
 
 /// A seat and its first unit, or the answer to give in its place. `HEAD` starts nothing and gets none.

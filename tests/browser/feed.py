@@ -69,6 +69,14 @@ def main():
         while not os.path.exists(note):
             time.sleep(0.02)
         frames(10 ** 9)
+    elif mode == "steps":
+        # One picture in one colour, and the next when the file is there.
+        for i in range(10 ** 9):
+            out.write(bytes(COLOURS[4 + i % 3]) * (width * height))
+            out.flush()
+            while not os.path.exists(note):
+                time.sleep(0.005)
+            os.remove(note)
     elif mode == "text":
         print("this is no picture, and never will be one", flush=True)
         time.sleep(3600)

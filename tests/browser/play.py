@@ -180,6 +180,30 @@ def colours(test, browser):
 colours.flags = SHADERS
 
 
+def bare_mjpeg(test, browser):
+    """The multipart stream by itself, from a source that stands still between pictures: each is shown when it comes."""
+    note = test.path(".note")
+    with Gsk("--size", "320x240", "--pixel-format", "rgb24", *feeder("steps", 320, 240, note), log=test.log) as gsk:
+        page = Page(browser, (160, 120))
+        page.cdp("Page.navigate", url=gsk.url + "stream.mjpg")
+        page.until("location.pathname === '/stream.mjpg'")
+
+        def shows(colour, within):
+            began = time.monotonic()
+            while True:
+                pixel = _png(page.screenshot())[60][80]
+                if all(abs(a - b) < 30 for a, b in zip(pixel, colour)):
+                    return time.monotonic() - began
+                assert time.monotonic() - began < within, f"{colour} is not shown within {within} s, but {tuple(pixel)}"
+
+        shows(feed.COLOURS[4], 10)
+        for colour in (feed.COLOURS[5], feed.COLOURS[6], feed.COLOURS[4]):
+            open(note, "w", encoding="utf-8").close()
+            # The keepalive, 2 s later, would bring it in any case.
+            test.say(f"{colour} is on the screen {shows(colour, 1):.2f} s after it was drawn")
+        page.close()
+
+
 def overflow(test, browser):
     """A viewer that cannot take what comes for some seconds skips, and plays on when it can, near the live edge."""
     for via in ("mse", "webcodecs", "mjpeg"):

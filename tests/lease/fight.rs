@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::CommandExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -63,7 +63,7 @@ fn fighter() {
     let witness = Witness(File::options().read(true).write(true).open(place.join("witness")).unwrap());
     let mut diary = open("diary");
     let pool = Pool::at(&place.join("leases")).unwrap();
-    let mut chance = u64::from(std::process::id()) * 0x9E37_79B9_7F4A_7C15;
+    let mut chance = u64::from(std::process::id());
     loop {
         chance = chance.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let dice = (chance >> 33) as u32;
@@ -94,7 +94,8 @@ fn die(diary: &mut File, slot: &Slot, end: impl FnOnce()) {
 fn fighter_of(place: &Path, number: u32) -> Child {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", "fight::fighter", "--nocapture"]).env(FIGHTER, place);
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let faults = File::options().append(true).open(place.join("faults")).unwrap();
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(faults);
     if number % 2 == 1 && rustix::process::geteuid().is_root() {
         command.uid(NOBODY).gid(NOBODY);
     }
@@ -106,7 +107,7 @@ fn never_more_than_two_hold_and_no_slot_is_lost() {
     let home = tempfile::tempdir().unwrap();
     let place = home.path();
     fs::set_permissions(place, PermissionsExt::from_mode(0o777)).unwrap();
-    for name in ["witness", "diary"] {
+    for name in ["witness", "diary", "faults"] {
         fs::write(place.join(name), "").unwrap();
         fs::set_permissions(place.join(name), PermissionsExt::from_mode(0o666)).unwrap();
     }
@@ -129,7 +130,8 @@ fn never_more_than_two_hold_and_no_slot_is_lost() {
         let (mut read, mut granted) = (File::open(place.join("diary")).unwrap(), 0);
         while granted < CYCLES as usize {
             for (number, fighter) in (0..).zip(&mut fighters) {
-                if fighter.try_wait().unwrap().is_some() {
+                if let Some(status) = fighter.try_wait().unwrap() {
+                    assert!(status.success() || status.signal() == Some(9), "{status}: {}", words(place));
                     *fighter = fighter_of(place, number);
                 }
             }
@@ -154,6 +156,11 @@ fn never_more_than_two_hold_and_no_slot_is_lost() {
     let (first, second) = (take().unwrap(), take().unwrap());
     assert!(take().is_err());
     assert_eq!([first.name(), second.name()], ["slot-0", "slot-1"]);
+}
+
+/// What fighters said that failed.
+fn words(place: &Path) -> String {
+    fs::read_to_string(place.join("faults")).unwrap()
 }
 
 /// Prints how long after a holder's death its slot was granted again.

@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """gsk's figures, each as a ratio or against its target, from one run on one machine.
 
-    tests/perf/run.py [encoder] [pipeline] [fanout] [startup] [lease] [glass] [--json FILE]
+    tests/perf/run.py [encoder] [pipeline] [fanout] [startup] [lease] [doctor] [glass] [--json FILE]
 
 Without names: all but glass. Needs FFmpeg with libx264. Leave the machine alone meanwhile. `glass` needs the harness
 beside the repository (../shared/glass); with SELKIES=program, Selkies is measured in alternation.
 """
 import argparse
+import contextlib
 import json
 import os
 import re
@@ -184,6 +185,44 @@ def lease(folder, rounds=20_000):
     return [json.loads(output(example("perf-lease"), str(rounds)))]
 
 
+def standin(folder):
+    """The stand-in driver's NVML, and a scene of one board: the environment that a program finds them by."""
+    sources = os.path.join(ROOT, "tests", "standin")
+    library, scene = os.path.join(folder, "libnvidia-ml.so.1"), os.path.join(folder, "scene")
+    files = [os.path.join(sources, name) for name in ("nvml.c", "scene.c", "state.c")]
+    subprocess.run(["cc", "-O2", "-fPIC", "-fvisibility=hidden", "-shared", "-o", library, *files, "-ldl", "-lpthread"], check=True)
+    with open(scene, "w") as out:
+        out.write('driver 550.54.14\ncuda 12040\nlimit 8 code=21\nboard name="NVIDIA GeForce RTX 4090" cc=8.9 engines=2 geforce=yes\n')
+        out.write("foreign board=0 pid=1 codec=h264 size=1920x1080 fps=60 latency=2000 session=1\n")
+    return {"GSK_NVML_LIBRARY": library, "GSK_STANDIN": scene}
+
+
+def doctor(folder, rounds=100):
+    """`gsk nvenc-status` from its start to its end, wall clock, ms: without a driver, and with the stand-in driver and five
+    workers, beside the slowest of these as asked one by one."""
+    def times(env, *words):
+        env = {**os.environ, "GSK_LEASE_DIR": os.path.join(folder, "leases"), **env}
+        def once():
+            began = time.perf_counter()
+            subprocess.run([GSK, "nvenc-status", *words], env=env, stdout=subprocess.DEVNULL)
+            return (time.perf_counter() - began) * 1e3
+        spans = sorted(once() for _ in range(rounds))
+        return {"p50": statistics.median(spans), "p95": spans[int(0.95 * (rounds - 1))]}
+
+    def span(server):
+        began = time.perf_counter()
+        server.status()
+        return (time.perf_counter() - began) * 1e3
+    with contextlib.ExitStack() as stack:
+        servers = [stack.enter_context(Server("--encoder", "openh264")) for _ in range(5)]
+        slowest = [max(span(server) for server in servers) for _ in range(rounds)]
+        words = [word for server in servers for word in ("--worker", server.url)]
+        with_workers = times(standin(folder), *words)
+    return [{"scene": "no driver", **times({"GSK_NVML_LIBRARY": os.path.join(folder, "none")})},
+            {"scene": "stand-in, five workers", **with_workers},
+            {"scene": "the slowest of five, alone", "p50": statistics.median(slowest), "p95": sorted(slowest)[int(0.95 * (rounds - 1))]}]
+
+
 def glass(folder, rounds=3, seconds=12):
     """Painted to on the screen, by the harness beside the repository."""
     rows = []
@@ -223,7 +262,7 @@ def show(name, rows, about):
 
 
 def main():
-    cases = {f.__name__: f for f in (encoder, pipeline, fanout, startup, lease, glass)}
+    cases = {f.__name__: f for f in (encoder, pipeline, fanout, startup, lease, doctor, glass)}
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("case", nargs="*", choices=[[], *cases])
     parser.add_argument("--json", help="write the figures here too")

@@ -1,7 +1,7 @@
 //! The plain HTTP streams, read by FFmpeg and by hand.
 
-use std::io::Read;
-use std::time::Duration;
+use std::io::BufRead;
+use std::time::{Duration, Instant};
 
 use crate::gsk::{Gsk, SOON, until};
 use crate::http;
@@ -72,19 +72,44 @@ fn mjpeg_parts_and_stills_are_whole_jpegs() {
     check(&still);
 
     let mut stream = std::io::BufReader::new(http::get(gsk.addr, "/stream.mjpg"));
-    for n in 0..5 {
-        assert_eq!(http::line(&mut stream), "--gsk-frame", "part {n}");
-        assert_eq!(http::line(&mut stream), "Content-Type: image/jpeg");
-        let length = http::line(&mut stream);
-        let length: usize = length.strip_prefix("Content-Length: ").unwrap().parse().unwrap();
-        assert_eq!(http::line(&mut stream), "");
-        let mut jpeg = vec![0; length];
-        stream.read_exact(&mut jpeg).unwrap();
-        check(&jpeg);
-        assert_eq!(http::line(&mut stream), "");
-    }
+    (0..5).for_each(|_| check(&part(&mut stream)));
     drop(stream);
     gsk.await_state(SOON, "idle");
+}
+
+/// The next part's body; the boundary behind it stays to be read.
+fn part(stream: &mut impl BufRead) -> Vec<u8> {
+    assert_eq!(http::line(stream), "--gsk-frame");
+    assert_eq!(http::line(stream), "Content-Type: image/jpeg");
+    let length = http::line(stream);
+    let length: usize = length.strip_prefix("Content-Length: ").unwrap().parse().unwrap();
+    assert_eq!(http::line(stream), "");
+    let mut jpeg = vec![0; length];
+    stream.read_exact(&mut jpeg).unwrap();
+    assert_eq!(http::line(stream), "");
+    jpeg
+}
+
+#[test]
+fn a_picture_that_none_follows_comes_twice_in_mjpeg() {
+    let frame = "head -c 12288 /dev/urandom";
+    let script = format!("{frame}; until [ -e go ]; do sleep 0.02; done; {frame}; exec sleep 99");
+    let gsk = Gsk::start(&["--size", "64x64", "--", "sh", "-c", &script]);
+    let mut stream = std::io::BufReader::new(http::get(gsk.addr, "/stream.mjpg"));
+    let second = Duration::from_secs(1);
+    let mut twice = || {
+        let (first, began) = (part(&mut stream), Instant::now());
+        assert_eq!(part(&mut stream), first);
+        assert!(began.elapsed() < second, "well before the keepalive");
+        (first, began)
+    };
+    let (first, _) = twice();
+    std::fs::write(gsk.dir.path().join("go"), "").unwrap();
+    let (second_picture, began) = twice();
+    assert_ne!(second_picture, first);
+    // Not again and again: what comes then is the keepalive.
+    assert_eq!(part(&mut stream), second_picture);
+    assert!(began.elapsed() > second, "{:?}", began.elapsed());
 }
 
 #[test]

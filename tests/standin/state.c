@@ -22,7 +22,8 @@ struct state {
 
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static struct state *state;
-static int state_file = -1, alive_file = -1;
+static int state_file, alive_file;
+static pid_t opened_by;
 
 static void __attribute__((noreturn)) die(const char *what) {
     fprintf(stderr, "stand-in driver: %s: %s\n", what, strerror(errno));
@@ -39,10 +40,13 @@ static int open_beside(const char *suffix) {
 
 static void lock(void) {
     pthread_mutex_lock(&mutex);
-    if (state_file < 0) {
-        /* Never closed: closing `.alive` anywhere in the process would drop its record locks. */
+    if (opened_by != getpid()) {
+        /* Never closed: closing `.alive` anywhere in the process would drop its record locks. After a fork opened
+         * anew: an flock excludes no one who shares its file's description. `.alive` comes first, so that at a
+         * process's end, too, its locks are gone before the flock. */
         alive_file = open_beside(".alive");
         state_file = open_beside(".state");
+        opened_by = getpid();
     }
     while (flock(state_file, LOCK_EX))
         if (errno != EINTR) die("flock");
