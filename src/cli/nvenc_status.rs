@@ -76,6 +76,7 @@ pub fn run(watch: Option<f64>, resolved: Resolved<NvencStatusKeys>, printer: &Pr
     let Some(seconds) = watch else {
         let picture = picture::take(&options)?;
         printer.show(&picture)?;
+        picture.remedy().iter().for_each(|words| printer.note(words));
         return Ok(picture.code().into());
     };
     loop {
