@@ -464,8 +464,9 @@ fn encode(pictures: &[Vec<u8>], idrs: &[usize]) -> Vec<(bool, Vec<u8>)> {
             out.lock().unwrap().push((unit.key, unit.data[HEADER..].to_vec()));
         })
     };
-    let (mut encoder, _) =
-        encode::open(Codec::H264, Choice::Openh264, &config, &Slots::default(), sink).map_err(Error::from).unwrap();
+    let (mut encoder, _) = encode::open(Codec::H264, Choice::Openh264, &config, &Slots::default(), None, sink)
+        .map_err(Error::from)
+        .unwrap();
     let pool = Pool::default();
     for (n, picture) in pictures.iter().enumerate() {
         let mut pixels = pool.take(picture.len());

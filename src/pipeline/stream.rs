@@ -35,8 +35,8 @@ struct Inbox {
     frame: Option<Frame>,
     ask_idr: bool,
     retarget: bool,
-    /// The encoder failed on its own thread.
-    broken: bool,
+    /// How the encoder failed on its own thread.
+    broken: Option<Error>,
     stop: bool,
     thread: Option<JoinHandle<()>>,
 }
@@ -98,6 +98,9 @@ const ASK: Duration = Duration::from_millis(250);
 
 /// How often, while another back end stands in, the one that is preferred is tried again, µs.
 const PROMOTE_US: u64 = 5_000_000;
+
+/// How long after its return a back end that had failed must hold for its next failure to be a first one again, µs.
+const SETTLED_US: u64 = 60_000_000;
 
 impl Stream {
     pub(super) fn new(codec: Codec) -> Arc<Stream> {
@@ -240,6 +243,10 @@ impl Stream {
             let idr = match self.next_frame(&mut work) {
                 Turn::Stop => return,
                 Turn::Again => continue,
+                Turn::Broken(error) => {
+                    self.step_down(&mut work, shared, error);
+                    continue;
+                }
                 Turn::Encode { idr } => idr,
             };
             // A panic is an error of this one frame.
@@ -249,12 +256,30 @@ impl Stream {
                 Ok(()) => {}
                 Err(Failure::NoSlot(lack)) => self.starve(lack, shared),
                 Err(Failure::Failed(error)) => {
-                    work.encoder = None;
-                    self.failed(error);
-                    shared.changed();
-                    self.pause(RETRY, |inbox| !inbox.stop);
+                    self.failed(error.clone());
+                    self.step_down(&mut work, shared, error);
                 }
             }
+        }
+    }
+
+    /// The encoder failed: another stands in where one may, at once, and the failed one is tried again after a while, which
+    /// doubles with each failure in a row. Where none may, the same is tried again.
+    fn step_down(&self, work: &mut Work, shared: &Shared, error: Error) {
+        let at_work = self.report.lock().unwrap().info.clone().filter(|_| work.encoder.is_some());
+        // Its thread may have last words for the report.
+        work.encoder = None;
+        shared.changed();
+        match at_work.filter(|info| info.hardware && shared.choice == encode::Choice::Auto) {
+            Some(info) => {
+                let now = now_us();
+                let again = work.setback.take().filter(|last| now < last.until_us + SETTLED_US);
+                let times = again.map_or(0, |last| last.times + 1).min(4);
+                let until_us = now + (PROMOTE_US << times);
+                work.setback =
+                    Some(Setback { failed: encode::Setback { backend: info.backend, error }, until_us, times });
+            }
+            None => self.pause(RETRY, |inbox| !inbox.stop),
         }
     }
 
@@ -324,8 +349,8 @@ impl Stream {
                 work.cadence.ask_idr();
             }
             work.retarget |= std::mem::take(&mut inbox.retarget);
-            if inbox.broken {
-                work.encoder = None;
+            if let Some(error) = inbox.broken.take() {
+                return Turn::Broken(error);
             }
             inbox.frame.take()
         };
@@ -354,7 +379,12 @@ impl Stream {
             }
             Step::Wait(until) => {
                 let nothing = |inbox: &mut Inbox| {
-                    !inbox.stop && inbox.frame.is_none() && !inbox.retarget && !inbox.ask_idr && self.viewers() > 0
+                    !inbox.stop
+                        && inbox.frame.is_none()
+                        && inbox.broken.is_none()
+                        && !inbox.retarget
+                        && !inbox.ask_idr
+                        && self.viewers() > 0
                 };
                 let inbox = self.inbox.lock().unwrap();
                 match until {
@@ -372,10 +402,13 @@ impl Stream {
     fn encode(self: &Arc<Self>, work: &mut Work, shared: &Arc<Shared>, idr: bool) -> Result<(), Failure> {
         let frame = work.last.clone().expect("a picture");
         let config = shared.encode_config(frame.size);
-        let reopen = work.config.as_ref().is_none_or(|used| used.size != config.size) || work.encoder.is_none();
-        let mut new = reopen;
-        if reopen {
+        let resized = work.config.as_ref().is_some_and(|used| used.size != config.size);
+        // One that cannot take the size in place is closed first: it may hold the only slot.
+        if resized && work.encoder.as_mut().is_some_and(|encoder| encoder.reconfigure(&config).is_err()) {
             work.encoder = None;
+        }
+        let mut new = work.encoder.is_none();
+        if new {
             self.open(work, shared, &config)?;
         } else if work.promote_us.is_some_and(|at| now_us() >= at) {
             // One that cannot be had now is no fault: another stands in.
@@ -386,7 +419,7 @@ impl Stream {
             work.encoder.as_mut().expect("open").reconfigure(&config)?;
         }
         work.config = Some(config);
-        let key = idr || new;
+        let key = idr || new || resized;
         work.encoder.as_mut().expect("open").submit(frame, key)?;
         work.cadence.encoded(now_us(), key);
         Ok(())
@@ -398,14 +431,16 @@ impl Stream {
             let (stream, with) = (self.clone(), shared.clone());
             Box::new(move |unit| stream.publish(&with, unit))
         };
-        let (encoder, info) = encode::open(self.codec, shared.choice, config, &shared.slots, output)?;
+        let set_back = work.setback.as_ref().filter(|setback| now_us() < setback.until_us);
+        let failed = set_back.map(|setback| &setback.failed);
+        let (encoder, info) = encode::open(self.codec, shared.choice, config, &shared.slots, failed, output)?;
         let mut report = self.report.lock().unwrap();
         if work.encoder.is_some() && report.info.as_ref().is_some_and(|now| now.backend == info.backend) {
             return Ok(false);
         }
         let passing = |cause| matches!(cause, Cause::NoSlot | Cause::Limit | Cause::Fault);
         let stands_in = info.fallback.as_ref().is_some_and(|fallback| passing(fallback.cause));
-        work.promote_us = stands_in.then(|| now_us() + PROMOTE_US);
+        work.promote_us = stands_in.then(|| set_back.map_or(now_us() + PROMOTE_US, |setback| setback.until_us));
         tracing::info!(
             "encoder {}{}",
             info.backend,
@@ -414,7 +449,7 @@ impl Stream {
         report.info = Some(info);
         drop(report);
         work.encoder = Some(encoder);
-        self.inbox.lock().unwrap().broken = false;
+        self.inbox.lock().unwrap().broken = None;
         self.sated(shared);
         shared.changed();
         Ok(true)
@@ -425,8 +460,9 @@ impl Stream {
         let unit = match unit {
             Ok(unit) => unit,
             Err(error) => {
-                self.failed(error);
-                self.inbox.lock().unwrap().broken = true;
+                self.failed(error.clone());
+                self.inbox.lock().unwrap().broken.get_or_insert(error);
+                self.wake.notify_all();
                 return shared.changed();
             }
         };
@@ -477,6 +513,16 @@ struct Work {
     retarget: bool,
     /// When the back end that is preferred to the one at work is tried again, µs.
     promote_us: Option<u64>,
+    setback: Option<Setback>,
+}
+
+/// A back end that failed at work.
+struct Setback {
+    failed: encode::Setback,
+    /// Until then it is passed over, µs.
+    until_us: u64,
+    /// Failures in a row before this one.
+    times: u32,
 }
 
 enum Turn {
@@ -486,6 +532,8 @@ enum Turn {
     },
     /// Something happened: look again.
     Again,
+    /// The encoder failed on its own thread.
+    Broken(Error),
     Stop,
 }
 

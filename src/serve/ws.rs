@@ -220,12 +220,14 @@ impl Session {
     /// The first message.
     pub fn hello(&self) {
         let settings = &self.worker.settings;
+        let codecs = [Codec::H264, Codec::Jpeg].into_iter().filter(|&codec| self.worker.encodes(codec).is_ok());
         self.post(text(&Server::Hello {
             gsk: env!("CARGO_PKG_VERSION"),
             instance: &settings.instance_id,
             condition: &self.worker.condition().borrow(),
             source: &settings.source.name(),
             input: settings.input == Input::All,
+            codecs: &codecs.map(Codec::name).collect::<Vec<_>>(),
             server_us: now_us(),
         }));
     }

@@ -115,6 +115,8 @@ pub enum Server<'a> {
         source: &'a str,
         /// Whether viewers' input reaches the source.
         input: bool,
+        /// What `?video=` may ask for here.
+        codecs: &'a [&'a str],
         server_us: u64,
     },
     /// Before the first key unit that it governs. Where no video was asked for, of that beside: when it is known, and

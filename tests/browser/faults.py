@@ -251,6 +251,22 @@ def ways(test, browser):
             test.shot(page, stats["sink"].replace(" ", "-"))
             page.check()
             page.close()
+    with Gsk("--encoder", "jpeg", log=test.log) as gsk:
+        page = Page(browser, (960, 600))
+        page.open(gsk.url)
+        page.playing()
+        stats = page.stats()
+        test.say(f"{stats['via']} by {stats['sink']}: {stats['errors']}")
+        assert stats["via"] == "mjpeg" and all("JPEG only" in error for error in stats["errors"]), stats
+        test.shot(page, "jpeg-only")
+        page.check()
+        page.close()
+        page = Page(browser, (960, 600))
+        page.open(f"{gsk.url}?via=mse")
+        test.say(repr(page.says("MediaSource cannot go on: this worker encodes JPEG only", 5)))
+        page.check()
+        page.close()
+    with Gsk(log=test.log) as gsk:
         page = Page(browser, (960, 600), before=gone["webcodecs"])
         page.open(f"{gsk.url}?via=webcodecs")
         test.say(repr(page.says("WebCodecs was asked for by .via=webcodecs, but this browser has no WebCodecs", 5)))

@@ -16,6 +16,11 @@ def _settled(page):
     return page.js("probe.thumb()")
 
 
+def _row(name, pattern):
+    """Whether the panel's row reads so; that of the viewers does once the server's figures are there."""
+    return f"/{pattern}/.test([...document.querySelectorAll('#facts dt')].find(d => d.textContent === '{name}').nextSibling.textContent)"
+
+
 def _open(browser, gsk, query="", **more):
     page = Page(browser, **more)
     page.open(gsk.url + query)
@@ -142,7 +147,7 @@ def quality(test, browser):
         # JPEG pictures have no bit rate to choose.
         plain = _open(browser, gsk, "?via=mjpeg")
         plain.key("i")
-        plain.until("/^jpeg/.test([...document.querySelectorAll('#facts dt')].find(d => d.textContent === 'encoder').nextSibling.textContent)")
+        plain.until(_row("encoder", "^jpeg") + " && " + _row("viewers", "^[1-9]"))
         assert not plain.js("document.getElementById('quality').checkVisibility()")
         plain.check()
 
@@ -159,7 +164,7 @@ def view_only(test, browser):
         assert page.told == [], "a page that may not steer sends no input"
         test.shot(page, "bar")
         page.key("i")
-        page.until("/^[1-9]/.test([...document.querySelectorAll('#facts dt')].find(d => d.textContent === 'viewers').nextSibling.textContent)")
+        page.until(_row("viewers", "^[1-9]"))
         assert not page.js("document.getElementById('quality').checkVisibility()"), "nor has it a choice for all"
         page.key("i")
         page.key("?")

@@ -297,3 +297,57 @@ fn settings_that_do_nothing_are_refused() {
         assert!(err.contains(says) && err.contains("hint: "), "{err}");
     }
 }
+
+/// The next `config` that names this back end, and how long it took.
+fn config_of(viewer: &mut Viewer, backend: &str) -> (Value, Duration) {
+    let began = Instant::now();
+    loop {
+        let config = viewer.said("config");
+        if config["backend"] == backend {
+            return (config, began.elapsed());
+        }
+    }
+}
+
+#[test]
+fn an_encoder_that_fails_in_flight_is_replaced_within_a_second_and_tried_again() {
+    for function in ["nvEncLockBitstream", "nvEncEncodePicture", "nvEncLockInputBuffer"] {
+        let mut scene = Scene::geforce(1);
+        // NV_ENC_ERR_GENERIC.
+        scene.fault_from(function, 20, 20);
+        let mut machine = Machine::new(scene);
+        let worker = machine.worker(0, &["--slots", "1"]);
+        let mut viewer = Viewer::join(worker.addr, "/ws");
+        let (config, _) = config_of(&mut viewer, "nvenc");
+        assert_eq!(config["fallback"], Value::Null);
+        machine.scene.wait_for("the fault", |events| events.iter().any(|event| event.name == "fault").then_some(()));
+        let (config, took) = config_of(&mut viewer, "openh264");
+        assert!(took < Duration::from_secs(1), "{function}: {took:?}");
+        let fallback = &config["fallback"];
+        assert_eq!((&fallback["from"], &fallback["cause"]), (&"nvenc".into(), &"fault".into()), "{config}");
+        assert!(!fallback["detail"].as_str().unwrap().is_empty());
+        assert!(viewer.unit().key, "from a fresh IDR");
+        assert_eq!(state(&worker), "streaming");
+        until(SOON, "the slot is free", || (!machine.pool().slots().unwrap()[0].held).then_some(()));
+        assert!(machine.scene.sessions().is_empty());
+        machine.scene.faults_end();
+        let (config, took) = config_of(&mut viewer, "nvenc");
+        assert!(took > Duration::from_secs(3), "{function}: not at once: {took:?}");
+        assert_eq!((&config["fallback"], viewer.unit().key), (&Value::Null, true));
+        assert!(machine.scene.violations().is_empty(), "{:?}", machine.scene.violations());
+    }
+}
+
+#[test]
+fn an_encoder_that_alone_may_do_it_is_tried_again() {
+    let mut scene = Scene::geforce(1);
+    scene.fault("nvEncLockBitstream", 20, 20);
+    let machine = Machine::new(scene);
+    let worker = machine.worker(0, &["--slots", "1", "--encoder", "nvenc"]);
+    let mut viewer = Viewer::join(worker.addr, "/ws");
+    viewer.unit();
+    let reason = worker.await_state(SOON, "error");
+    assert!(reason.contains("nvEncLockBitstream") || reason.contains("NVENC"), "{reason}");
+    worker.await_state(SOON, "streaming");
+    assert_eq!(machine.scene.events("open").len(), 2);
+}

@@ -123,6 +123,7 @@ fn where_jpeg_was_chosen_h264_is_refused_and_nothing_breaks() {
     assert!(reason.contains("JPEG only"), "{reason}");
     assert!(Viewer::join(gsk.addr, "/ws?video=h264").last_word().contains("JPEG only"));
     let mut viewer = Viewer::join(gsk.addr, "/ws");
+    assert_eq!(viewer.said("hello")["codecs"], serde_json::json!(["jpeg"]));
     assert_eq!(viewer.said("config")["codec"], "mjpeg");
     assert!(viewer.unit().data.starts_with(&[0xff, 0xd8]));
     let status = gsk.status();

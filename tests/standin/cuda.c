@@ -86,7 +86,8 @@ void objects_leak(const struct context *context) {
         while (object && context && object->context != context) object = object->next;
         pthread_mutex_unlock(&mutex);
         if (!object) return;
-        scene_log("leak", "kind=%s handle=%p", kinds[object->kind], object->base ? (void *)object->base : (void *)object);
+        scene_log("leak", "kind=%s handle=%p", kinds[object->kind],
+                  object->base ? (void *)object->base : (void *)object);
         object_free(object);
     }
 }
@@ -107,7 +108,8 @@ int begin_in_context(const char *function, struct context **context) {
     if (code) return code;
     *context = current_context();
     if (!*context) return violation(function, INVALID_CONTEXT, "no current context on this thread");
-    return (*context)->alive ? CUDA_SUCCESS : violation(function, CONTEXT_IS_DESTROYED, "the current context is destroyed");
+    return (*context)->alive ? CUDA_SUCCESS
+                             : violation(function, CONTEXT_IS_DESTROYED, "the current context is destroyed");
 }
 
 struct context *current_context(void) {
@@ -161,7 +163,10 @@ API int cuDriverGetVersion(int *version) {
     return CUDA_SUCCESS;
 }
 
-static const struct { int code; const char *name, *text; } errors[] = {
+static const struct {
+    int code;
+    const char *name, *text;
+} errors[] = {
     {0, "CUDA_SUCCESS", "no error"},
     {1, "CUDA_ERROR_INVALID_VALUE", "invalid argument"},
     {2, "CUDA_ERROR_OUT_OF_MEMORY", "out of memory"},
@@ -203,7 +208,8 @@ static int find_symbol(const char *symbol, void **function, int version) {
     static const char *const suffixes[] = {"_v2", ""};
     Dl_info self;
     if (!symbol || !function || !dladdr((void *)cuInit, &self)) return INVALID_VALUE;
-    if (!strcmp(symbol, "cuGetProcAddress") && version >= 12000) return *function = (void *)cuGetProcAddress_v2, CUDA_SUCCESS;
+    if (!strcmp(symbol, "cuGetProcAddress") && version >= 12000)
+        return *function = (void *)cuGetProcAddress_v2, CUDA_SUCCESS;
     void *library = dlopen(self.dli_fname, RTLD_LAZY | RTLD_NOLOAD);
     *function = NULL;
     for (unsigned i = 0; library && !*function && i < 2; i++) {
@@ -235,10 +241,10 @@ API int cuGetProcAddress_v2(const char *symbol, void **function, int version, ui
 /* --- devices --- */
 
 /* Leaves `board`. */
-#define BEGIN_ON(device)                                                          \
-    BEGIN();                                                                      \
-    if ((device) < 0 || (unsigned)(device) >= devices) return INVALID_DEVICE;     \
-    const struct board *board = &scene_now()->board[board_of[device]];            \
+#define BEGIN_ON(device)                                                      \
+    BEGIN();                                                                  \
+    if ((device) < 0 || (unsigned)(device) >= devices) return INVALID_DEVICE; \
+    const struct board *board = &scene_now()->board[board_of[device]];        \
     (void)board
 
 API int cuDeviceGetCount(int *count) {
@@ -314,16 +320,16 @@ API int cuDeviceGetAttribute(int *value, int attribute, int device) {
     BEGIN_ON(device);
     if (!value || attribute <= 0) return INVALID_VALUE;
     switch (attribute) {
-    case 1: *value = 1024; break;                    /* threads per block */
-    case 10: *value = 32; break;                     /* warp */
-    case 16: *value = 46; break;                     /* multiprocessors */
+    case 1: *value = 1024; break; /* threads per block */
+    case 10: *value = 32; break;  /* warp */
+    case 16: *value = 46; break;  /* multiprocessors */
     case 33: *value = (int)board->pci_bus; break;
     case 34: *value = (int)board->pci_device; break;
-    case 41: *value = 1; break;                      /* unified addressing */
+    case 41: *value = 1; break; /* unified addressing */
     case 50: *value = (int)board->pci_domain; break;
     case 75: *value = board->cc_major; break;
     case 76: *value = board->cc_minor; break;
-    default: *value = 0;                             /* also 115: no memory pools */
+    default: *value = 0; /* also 115: no memory pools */
     }
     return CUDA_SUCCESS;
 }

@@ -56,19 +56,19 @@ struct object {
 int begin_call(const char *function);
 int begin_in_context(const char *function, struct context **context);
 
-#define BEGIN()                                    \
-    do {                                           \
-        int refusal = begin_call(__func__);        \
-        if (refusal) return refusal;               \
+#define BEGIN()                             \
+    do {                                    \
+        int refusal = begin_call(__func__); \
+        if (refusal) return refusal;        \
     } while (0)
 
 /* Leaves `context`, the calling thread's. */
-#define BEGIN_IN_CONTEXT()                                       \
-    struct context *context;                                     \
-    do {                                                         \
-        int refusal = begin_in_context(__func__, &context);      \
-        if (refusal) return refusal;                             \
-    } while (0);                                                 \
+#define BEGIN_IN_CONTEXT()                                  \
+    struct context *context;                                \
+    do {                                                    \
+        int refusal = begin_in_context(__func__, &context); \
+        if (refusal) return refusal;                        \
+    } while (0);                                            \
     (void)context
 
 struct context *current_context(void);

@@ -26,8 +26,8 @@ struct copy_2d {
     size_t dst_pitch;
     size_t width, height;
 };
-static_assert(sizeof(struct copy_2d) == 128 && offsetof(struct copy_2d, src_host) == 24 && offsetof(struct copy_2d, dst_x) == 56 &&
-                  offsetof(struct copy_2d, dst_pitch) == 104,
+static_assert(sizeof(struct copy_2d) == 128 && offsetof(struct copy_2d, src_host) == 24 &&
+                  offsetof(struct copy_2d, dst_x) == 56 && offsetof(struct copy_2d, dst_pitch) == 104,
               "CUDA_MEMCPY2D");
 
 /* --- allocation --- */
@@ -70,7 +70,8 @@ API int cuMemAllocAsync(pointer_t *pointer, size_t bytes, void *stream) {
 
 API int cuMemAllocPitch_v2(pointer_t *pointer, size_t *pitch, size_t width, size_t height, unsigned element) {
     BEGIN_IN_CONTEXT();
-    if (!pitch || (element != 4 && element != 8 && element != 16) || width > UINT32_MAX || height > UINT32_MAX) return INVALID_VALUE;
+    if (!pitch || (element != 4 && element != 8 && element != 16) || width > UINT32_MAX || height > UINT32_MAX)
+        return INVALID_VALUE;
     *pitch = (width + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
     return allocate(context, pointer, *pitch * height);
 }
@@ -161,16 +162,16 @@ static int set(const char *function, pointer_t pointer, const void *value, size_
     return CUDA_SUCCESS;
 }
 
-#define SET(function, type)                                                 \
-    API int function(pointer_t pointer, type value, size_t count) {         \
-        BEGIN_IN_CONTEXT();                                                 \
-        return set(__func__, pointer, &value, sizeof value, count);         \
+#define SET(function, type)                                         \
+    API int function(pointer_t pointer, type value, size_t count) { \
+        BEGIN_IN_CONTEXT();                                         \
+        return set(__func__, pointer, &value, sizeof value, count); \
     }
-#define SET_ASYNC(function, type)                                                       \
-    API int function(pointer_t pointer, type value, size_t count, void *stream) {       \
-        BEGIN_IN_CONTEXT();                                                             \
-        (void)stream;                                                                   \
-        return set(__func__, pointer, &value, sizeof value, count);                     \
+#define SET_ASYNC(function, type)                                                 \
+    API int function(pointer_t pointer, type value, size_t count, void *stream) { \
+        BEGIN_IN_CONTEXT();                                                       \
+        (void)stream;                                                             \
+        return set(__func__, pointer, &value, sizeof value, count);               \
     }
 
 SET(cuMemsetD8_v2, uint8_t)
@@ -191,21 +192,22 @@ API int cuMemsetD2D8_v2(pointer_t pointer, size_t pitch, uint8_t value, size_t w
 static int copy(const char *function, uintptr_t to, bool to_device, uintptr_t from, bool from_device, size_t bytes) {
     if (!bytes) return CUDA_SUCCESS;
     if (!to || !from) return INVALID_VALUE;
-    if ((to_device && !is_device(function, to, bytes)) || (from_device && !is_device(function, from, bytes))) return INVALID_VALUE;
+    if ((to_device && !is_device(function, to, bytes)) || (from_device && !is_device(function, from, bytes)))
+        return INVALID_VALUE;
     memmove((void *)to, (const void *)from, bytes);
     return CUDA_SUCCESS;
 }
 
-#define COPY(function, to_type, to_device, from_type, from_device)                              \
-    API int function(to_type to, from_type from, size_t bytes) {                                \
-        BEGIN_IN_CONTEXT();                                                                     \
-        return copy(__func__, (uintptr_t)to, to_device, (uintptr_t)from, from_device, bytes);   \
+#define COPY(function, to_type, to_device, from_type, from_device)                            \
+    API int function(to_type to, from_type from, size_t bytes) {                              \
+        BEGIN_IN_CONTEXT();                                                                   \
+        return copy(__func__, (uintptr_t)to, to_device, (uintptr_t)from, from_device, bytes); \
     }
-#define COPY_ASYNC(function, to_type, to_device, from_type, from_device)                        \
-    API int function(to_type to, from_type from, size_t bytes, void *stream) {                  \
-        BEGIN_IN_CONTEXT();                                                                     \
-        (void)stream;                                                                           \
-        return copy(__func__, (uintptr_t)to, to_device, (uintptr_t)from, from_device, bytes);   \
+#define COPY_ASYNC(function, to_type, to_device, from_type, from_device)                      \
+    API int function(to_type to, from_type from, size_t bytes, void *stream) {                \
+        BEGIN_IN_CONTEXT();                                                                   \
+        (void)stream;                                                                         \
+        return copy(__func__, (uintptr_t)to, to_device, (uintptr_t)from, from_device, bytes); \
     }
 
 COPY(cuMemcpyHtoD_v2, pointer_t, true, const void *, false)
@@ -225,15 +227,18 @@ static int copy_2d(const char *function, const struct copy_2d *c) {
     if (!c) return INVALID_VALUE;
     if (!c->width || !c->height) return CUDA_SUCCESS;
     if (c->src_type == ARRAY || c->dst_type == ARRAY) return NOT_SUPPORTED;
-    uintptr_t from = plane(c->src_type, c->src_host, c->src_device), to = plane(c->dst_type, c->dst_host, c->dst_device);
+    uintptr_t from = plane(c->src_type, c->src_host, c->src_device),
+              to = plane(c->dst_type, c->dst_host, c->dst_device);
     /* A pitch of 0 is the width's. */
-    size_t from_pitch = c->src_pitch ? c->src_pitch : c->src_x + c->width, to_pitch = c->dst_pitch ? c->dst_pitch : c->dst_x + c->width;
+    size_t from_pitch = c->src_pitch ? c->src_pitch : c->src_x + c->width,
+           to_pitch = c->dst_pitch ? c->dst_pitch : c->dst_x + c->width;
     if (!from || !to || c->src_x + c->width > from_pitch || c->dst_x + c->width > to_pitch)
         return violation(function, INVALID_VALUE, "no memory, or a row longer than its pitch");
     from += c->src_y * from_pitch + c->src_x;
     to += c->dst_y * to_pitch + c->dst_x;
     for (size_t y = 0; y < c->height; y++) {
-        int code = copy(function, to + y * to_pitch, c->dst_type == DEVICE, from + y * from_pitch, c->src_type == DEVICE, c->width);
+        int code = copy(function, to + y * to_pitch, c->dst_type == DEVICE, from + y * from_pitch,
+                        c->src_type == DEVICE, c->width);
         if (code) return code;
     }
     return CUDA_SUCCESS;

@@ -6,14 +6,14 @@ static bool is_stream(const char *function, void *stream) {
     return (uintptr_t)stream <= 2 || object_of(function, OBJECT_STREAM, stream);
 }
 
-#define WANT_STREAM(stream)                                        \
-    do {                                                           \
-        if (!is_stream(__func__, stream)) return INVALID_HANDLE;   \
+#define WANT_STREAM(stream)                                      \
+    do {                                                         \
+        if (!is_stream(__func__, stream)) return INVALID_HANDLE; \
     } while (0)
 
-#define WANT_EVENT(event)                                                            \
-    do {                                                                             \
-        if (!object_of(__func__, OBJECT_EVENT, event)) return INVALID_HANDLE;        \
+#define WANT_EVENT(event)                                                     \
+    do {                                                                      \
+        if (!object_of(__func__, OBJECT_EVENT, event)) return INVALID_HANDLE; \
     } while (0)
 
 API int cuStreamCreate(struct object **stream, unsigned flags) {
@@ -108,7 +108,8 @@ API int cuEventElapsedTime(float *ms, struct object *from, struct object *to) {
     WANT_EVENT(from);
     WANT_EVENT(to);
     if (!ms) return INVALID_VALUE;
-    if (!from->recorded_ns || !to->recorded_ns) return violation(__func__, INVALID_HANDLE, "an event that was not recorded");
+    if (!from->recorded_ns || !to->recorded_ns)
+        return violation(__func__, INVALID_HANDLE, "an event that was not recorded");
     *ms = (float)((double)(int64_t)(to->recorded_ns - from->recorded_ns) / 1e6);
     return CUDA_SUCCESS;
 }

@@ -74,18 +74,35 @@ static void end_nal(struct bits *bits, uint8_t header, struct bytes *out) {
 /* --- parameter sets --- */
 
 /* Table A-1: macroblocks a second, macroblocks, kbit/s of the baseline and main profiles. */
-static const struct { unsigned level, mbs_per_second, mbs, kbits; } levels[] = {
-    {10, 1485, 99, 64},          {11, 3000, 396, 192},       {12, 6000, 396, 384},        {13, 11880, 396, 768},
-    {20, 11880, 396, 2000},      {21, 19800, 792, 4000},     {22, 20250, 1620, 4000},     {30, 40500, 1620, 10000},
-    {31, 108000, 3600, 14000},   {32, 216000, 5120, 20000},  {40, 245760, 8192, 20000},   {41, 245760, 8192, 50000},
-    {42, 522240, 8704, 50000},   {50, 589824, 22080, 135000}, {51, 983040, 36864, 240000}, {52, 2073600, 36864, 240000},
-    {60, 4177920, 139264, 240000}, {61, 8355840, 139264, 480000}, {62, 16711680, 139264, 800000},
+static const struct {
+    unsigned level, mbs_per_second, mbs, kbits;
+} levels[] = {
+    {10, 1485, 99, 64},
+    {11, 3000, 396, 192},
+    {12, 6000, 396, 384},
+    {13, 11880, 396, 768},
+    {20, 11880, 396, 2000},
+    {21, 19800, 792, 4000},
+    {22, 20250, 1620, 4000},
+    {30, 40500, 1620, 10000},
+    {31, 108000, 3600, 14000},
+    {32, 216000, 5120, 20000},
+    {40, 245760, 8192, 20000},
+    {41, 245760, 8192, 50000},
+    {42, 522240, 8704, 50000},
+    {50, 589824, 22080, 135000},
+    {51, 983040, 36864, 240000},
+    {52, 2073600, 36864, 240000},
+    {60, 4177920, 139264, 240000},
+    {61, 8355840, 139264, 480000},
+    {62, 16711680, 139264, 800000},
 };
 
 unsigned h264_level(unsigned width, unsigned height, double fps, uint64_t bitrate) {
     unsigned mbs = (width + 15) / 16 * ((height + 15) / 16), count = sizeof levels / sizeof *levels;
     for (unsigned i = 0; i < count; i++)
-        if (mbs <= levels[i].mbs && mbs * fps <= levels[i].mbs_per_second && bitrate <= levels[i].kbits * 1000ull) return levels[i].level;
+        if (mbs <= levels[i].mbs && mbs * fps <= levels[i].mbs_per_second && bitrate <= levels[i].kbits * 1000ull)
+            return levels[i].level;
     return levels[count - 1].level;
 }
 
@@ -134,8 +151,8 @@ static void put_vui(struct bits *b, const struct vui *vui) {
         put_ue(b, 0);  /* max_bits_per_mb_denom: no limit */
         put_ue(b, 16); /* log2_max_mv_length_horizontal */
         put_ue(b, 16);
-        put_ue(b, 0);  /* max_num_reorder_frames */
-        put_ue(b, 1);  /* max_dec_frame_buffering */
+        put_ue(b, 0); /* max_num_reorder_frames */
+        put_ue(b, 1); /* max_dec_frame_buffering */
     }
 }
 
@@ -154,10 +171,10 @@ static void put_sps(struct bits *b, const struct h264 *h) {
     put(b, 8, h->level);
     put_ue(b, h->sps_id);
     if (high) {
-        put_ue(b, 1);  /* chroma_format_idc: 4:2:0 */
-        put_ue(b, 0);  /* 8 bits of luma */
-        put_ue(b, 0);  /* and of chroma */
-        put(b, 2, 0);  /* no bypass, no scaling matrix */
+        put_ue(b, 1); /* chroma_format_idc: 4:2:0 */
+        put_ue(b, 0); /* 8 bits of luma */
+        put_ue(b, 0); /* and of chroma */
+        put(b, 2, 0); /* no bypass, no scaling matrix */
     }
     put_ue(b, LOG2_MAX_FRAME_NUM - 4);
     put_ue(b, 2); /* pic_order_cnt_type: output in coding order */
@@ -175,8 +192,8 @@ static void put_sps(struct bits *b, const struct h264 *h) {
         put_ue(b, 0);
         put_ue(b, bottom);
     }
-    bool any = vui->overscan_info_present || vui->signal_type_present || vui->chroma_location_present || vui->timing_info_present ||
-               vui->bitstream_restriction;
+    bool any = vui->overscan_info_present || vui->signal_type_present || vui->chroma_location_present ||
+               vui->timing_info_present || vui->bitstream_restriction;
     put(b, 1, any);
     if (any) put_vui(b, vui);
 }
@@ -185,17 +202,17 @@ static void put_sps(struct bits *b, const struct h264 *h) {
 static void put_pps(struct bits *b, const struct h264 *h) {
     put_ue(b, h->pps_id);
     put_ue(b, h->sps_id);
-    put(b, 1, 0);  /* entropy_coding_mode_flag: CAVLC */
+    put(b, 1, 0); /* entropy_coding_mode_flag: CAVLC */
     put(b, 1, 0);
-    put_ue(b, 0);  /* one slice group */
-    put_ue(b, 0);  /* one reference each */
+    put_ue(b, 0); /* one slice group */
+    put_ue(b, 0); /* one reference each */
     put_ue(b, 0);
-    put(b, 1, 0);  /* no weighted prediction */
+    put(b, 1, 0); /* no weighted prediction */
     put(b, 2, 0);
-    put_se(b, 0);  /* pic_init_qp 26 */
+    put_se(b, 0); /* pic_init_qp 26 */
     put_se(b, 0);
-    put_se(b, 0);  /* chroma_qp_index_offset */
-    put(b, 1, 1);  /* deblocking_filter_control_present_flag */
+    put_se(b, 0); /* chroma_qp_index_offset */
+    put(b, 1, 1); /* deblocking_filter_control_present_flag */
     put(b, 1, 0);
     put(b, 1, 0);
 }
@@ -253,8 +270,8 @@ static bool same(const struct macroblock *a, const struct macroblock *b) {
 
 /* 7.3.4, 7.3.5: skipped macroblocks as a run before the next that is coded. A skipped one's motion vector is predicted
  * (8.4.1.1) from neighbours that are intra or did not move: it is zero. */
-static void put_slice_data(struct bits *b, const struct h264 *h, enum picture kind, const uint8_t *planes, unsigned first, unsigned end,
-                           unsigned counts[2]) {
+static void put_slice_data(struct bits *b, const struct h264 *h, enum picture kind, const uint8_t *planes,
+                           unsigned first, unsigned end, unsigned counts[2]) {
     unsigned across = h264_stride(h) / 16, skipped = 0;
     for (unsigned at = first; at < end; at++) {
         struct macroblock now = macroblock_at(h, planes, at % across, at / across);
@@ -276,7 +293,8 @@ static void put_slice_data(struct bits *b, const struct h264 *h, enum picture ki
     if (skipped) put_ue(b, skipped);
 }
 
-void h264_picture(struct h264 *h, enum picture kind, bool headers, const uint8_t *planes, struct bytes *out, unsigned counts[2]) {
+void h264_picture(struct h264 *h, enum picture kind, bool headers, const uint8_t *planes, struct bytes *out,
+                  unsigned counts[2]) {
     size_t size = (size_t)h264_stride(h) * h264_rows(h) * 3 / 2;
     unsigned across = h264_stride(h) / 16, rows = h264_rows(h) / 16, slices = h->slices < rows ? h->slices : rows;
     struct bits bits = {0};

@@ -49,6 +49,7 @@ unsigned h264_rows(const struct h264 *h);
 void h264_headers(const struct h264 *h, struct bytes *out);
 
 /* Appends one access unit of a picture laid out as `reference` is. `counts`: macroblocks coded and skipped. */
-void h264_picture(struct h264 *h, enum picture kind, bool headers, const uint8_t *planes, struct bytes *out, unsigned counts[2]);
+void h264_picture(struct h264 *h, enum picture kind, bool headers, const uint8_t *planes, struct bytes *out,
+                  unsigned counts[2]);
 
 #endif

@@ -125,7 +125,9 @@ static int nvEncOpenEncodeSessionEx(struct open_session *parameters, void **enco
     enum refusal refusal = state_open_session(scene, (unsigned)board, &slot, &session);
     if (refusal) {
         static const char *const reasons[] = {"", "no-engine", "limit", "memory"};
-        code = refusal == REFUSED_ENGINE ? UNSUPPORTED_DEVICE : refusal == REFUSED_MEMORY ? OUT_OF_MEMORY : scene->limit_code;
+        code = refusal == REFUSED_ENGINE   ? UNSUPPORTED_DEVICE
+               : refusal == REFUSED_MEMORY ? OUT_OF_MEMORY
+                                           : scene->limit_code;
         scene_log("refused", "board=%d code=%d reason=%s", board, code, reasons[refusal]);
         return code;
     }
@@ -229,20 +231,20 @@ static const guid_t profiles[] = {GUID_AUTOSELECT, GUID_BASELINE, GUID_MAIN, GUI
 static const guid_t presets[PRESETS] = GUID_PRESETS;
 static const uint32_t formats[] = {FORMAT_NV12, FORMAT_YV12, FORMAT_IYUV, FORMAT_ARGB, FORMAT_ABGR};
 
-#define COUNT_AND_LIST(count_function, list_function, type, array)                                      \
-    static int count_function(void *handle, guid_t codec, unsigned *count) {                            \
-        ENTER(handle);                                                                                  \
-        REQUIRE(count, INVALID_POINTER, "null");                                                        \
-        REQUIRE(encodes(e, &codec), INVALID_PARAM, "codec");                                            \
-        *count = sizeof array / sizeof *array;                                                          \
-        return OK;                                                                                      \
-    }                                                                                                   \
-    static int list_function(void *handle, guid_t codec, type *into, unsigned room, unsigned *count) {  \
-        ENTER(handle);                                                                                  \
-        REQUIRE(into && count, INVALID_POINTER, "null");                                                \
-        REQUIRE(encodes(e, &codec), INVALID_PARAM, "codec");                                            \
-        list_out(array, sizeof *array, sizeof array / sizeof *array, into, room, count);                \
-        return OK;                                                                                      \
+#define COUNT_AND_LIST(count_function, list_function, type, array)                                     \
+    static int count_function(void *handle, guid_t codec, unsigned *count) {                           \
+        ENTER(handle);                                                                                 \
+        REQUIRE(count, INVALID_POINTER, "null");                                                       \
+        REQUIRE(encodes(e, &codec), INVALID_PARAM, "codec");                                           \
+        *count = sizeof array / sizeof *array;                                                         \
+        return OK;                                                                                     \
+    }                                                                                                  \
+    static int list_function(void *handle, guid_t codec, type *into, unsigned room, unsigned *count) { \
+        ENTER(handle);                                                                                 \
+        REQUIRE(into && count, INVALID_POINTER, "null");                                               \
+        REQUIRE(encodes(e, &codec), INVALID_PARAM, "codec");                                           \
+        list_out(array, sizeof *array, sizeof array / sizeof *array, into, room, count);               \
+        return OK;                                                                                     \
     }
 
 COUNT_AND_LIST(nvEncGetEncodeProfileGUIDCount, nvEncGetEncodeProfileGUIDs, guid_t, profiles)
@@ -255,15 +257,16 @@ static int nvEncGetEncodeCaps(void *handle, guid_t codec, struct caps_param *par
     REQUIRE(value, INVALID_POINTER, "null");
     REQUIRE(encodes(e, &codec), INVALID_PARAM, "codec");
     switch (parameters->cap) {
-    case 1: *value = 63; break;   /* rate control modes, a set */
-    case 7: *value = 1; break;    /* CABAC */
-    case 13: *value = 62; break;  /* level, at most */
-    case 14: *value = 10; break;  /* and at least */
+    case 1: *value = 63; break;  /* rate control modes, a set */
+    case 7: *value = 1; break;   /* CABAC */
+    case 13: *value = 62; break; /* level, at most */
+    case 14: *value = 10; break; /* and at least */
     case 16: *value = 4096; break;
     case 17: *value = 4096; break;
-    case 19: case 20: *value = 1; break; /* size and rate change while it runs */
-    case 26: *value = 1; break;   /* VBV size */
-    case 28: *value = 1; break;   /* references invalidated */
+    case 19:
+    case 20: *value = 1; break;     /* size and rate change while it runs */
+    case 26: *value = 1; break;     /* VBV size */
+    case 28: *value = 1; break;     /* references invalidated */
     case 31: *value = 65536; break; /* macroblocks */
     case 32: *value = 983040; break;
     case 42: *value = 100; break; /* capacity: always 100 on Linux */
@@ -289,13 +292,17 @@ void preset_fill(struct config *config, unsigned preset, uint32_t tuning) {
     *config = (struct config){.version = CONFIG_VERSION, .profile = GUID_AUTOSELECT, .frame_field = FRAME_FIELD_FRAME};
     config->gop_length = low_latency ? INFINITE_GOP : 250;
     config->frame_interval_p = low_latency || preset < 3 ? 1 : 4;
-    config->rc = (struct rc_params){.version = RC_PARAMS_VERSION, .mode = low_latency ? RC_CBR : RC_VBR, .key_frame_scale = low_latency,
-                                    .average_bitrate = 5000000, .max_bitrate = low_latency ? 5000000 : 7500000};
+    config->rc = (struct rc_params){.version = RC_PARAMS_VERSION,
+                                    .mode = low_latency ? RC_CBR : RC_VBR,
+                                    .key_frame_scale = low_latency,
+                                    .average_bitrate = 5000000,
+                                    .max_bitrate = low_latency ? 5000000 : 7500000};
     config->h264.idr_period = config->gop_length;
     config->h264.chroma_format = 1;
 }
 
-static int nvEncGetEncodePresetConfigEx(void *handle, guid_t codec, guid_t preset, uint32_t tuning, struct preset_config *parameters) {
+static int nvEncGetEncodePresetConfigEx(void *handle, guid_t codec, guid_t preset, uint32_t tuning,
+                                        struct preset_config *parameters) {
     ENTER(handle);
     REQUIRE_VERSION(parameters, PRESET_CONFIG_VERSION);
     REQUIRE(parameters->config.version == CONFIG_VERSION, INVALID_VERSION, "version word of presetCfg");

@@ -28,8 +28,8 @@ struct item {
     uint32_t format;
     uint8_t *pixels; /* of a registered resource, the program's own */
     bool locked;
-    struct item *of; /* of a mapped resource, the registered one */
-    unsigned maps;   /* of a registered one */
+    struct item *of;   /* of a mapped resource, the registered one */
+    unsigned maps;     /* of a registered one */
     unsigned pending;  /* pictures made of it and not read yet */
     uint64_t ready_ns; /* when the last of them is done */
     /* Of a bitstream: */
@@ -58,7 +58,9 @@ struct encoder {
 };
 
 /* Locks the library until the scope ends. */
-struct guard { bool held; };
+struct guard {
+    bool held;
+};
 void guard_end(struct guard *guard);
 struct guard guard_begin(void);
 #define GUARD() __attribute__((cleanup(guard_end), unused)) struct guard guard = guard_begin()
@@ -75,13 +77,13 @@ struct encoder *encoder_of(const char *function, void *handle, int *code);
 /* A call that the driver refuses: a line of the log, the encoder's last error (of `e`, if any), and the code. */
 int violation(struct encoder *e, const char *function, int code, const char *what);
 
-#define REQUIRE(condition, code, what)                                          \
-    do {                                                                        \
-        if (!(condition)) return violation(e, __func__, code, what);            \
+#define REQUIRE(condition, code, what)                               \
+    do {                                                             \
+        if (!(condition)) return violation(e, __func__, code, what); \
     } while (0)
-#define REQUIRE_VERSION(parameters, word)                                                       \
-    do {                                                                                        \
-        REQUIRE(parameters, INVALID_POINTER, "null");                                           \
+#define REQUIRE_VERSION(parameters, word)                                                          \
+    do {                                                                                           \
+        REQUIRE(parameters, INVALID_POINTER, "null");                                              \
         REQUIRE((parameters)->version == (word), INVALID_VERSION, "version word of " #parameters); \
     } while (0)
 

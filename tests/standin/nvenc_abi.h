@@ -56,11 +56,24 @@ enum status {
     NOT_MAPPED = 25
 };
 
-enum format { FORMAT_NV12 = 0x1, FORMAT_YV12 = 0x10, FORMAT_IYUV = 0x100, FORMAT_ARGB = 0x1000000, FORMAT_ABGR = 0x10000000 };
+enum format {
+    FORMAT_NV12 = 0x1,
+    FORMAT_YV12 = 0x10,
+    FORMAT_IYUV = 0x100,
+    FORMAT_ARGB = 0x1000000,
+    FORMAT_ABGR = 0x10000000
+};
 enum flags { FORCE_INTRA = 1, FORCE_IDR = 2, OUTPUT_HEADERS = 4, END_OF_STREAM = 8 };
 enum picture_type { TYPE_P = 0, TYPE_I = 2, TYPE_IDR = 3 };
 enum tuning { TUNING_HIGH_QUALITY = 1, TUNING_LOW_LATENCY = 2, TUNING_ULTRA_LOW_LATENCY = 3, TUNING_LOSSLESS = 4 };
-enum { DEVICE_CUDA = 1, RESOURCE_CUDA_POINTER = 1, RC_CBR = 2, RC_VBR = 1, FRAME_FIELD_FRAME = 1, PIC_STRUCT_FRAME = 1 };
+enum {
+    DEVICE_CUDA = 1,
+    RESOURCE_CUDA_POINTER = 1,
+    RC_CBR = 2,
+    RC_VBR = 1,
+    FRAME_FIELD_FRAME = 1,
+    PIC_STRUCT_FRAME = 1
+};
 
 typedef struct {
     uint32_t a;
@@ -78,15 +91,16 @@ static_assert(sizeof(guid_t) == 16, "GUID");
 #define GUID_HIGH ((guid_t){0xe7cbc309, 0x4f7a, 0x4b89, {0xaf, 0x2a, 0xd5, 0x37, 0xc9, 0x2b, 0xe3, 0x10}})
 #define GUID_CONSTRAINED_HIGH ((guid_t){0xaec1bd87, 0xe85b, 0x48f2, {0x84, 0xc3, 0x98, 0xbc, 0xa6, 0x28, 0x50, 0x72}})
 /* P1 to P7. */
-#define GUID_PRESETS                                                                       \
-    {                                                                                      \
-        {0xfc0a8d3e, 0x45f8, 0x4cf8, {0x80, 0xc7, 0x29, 0x88, 0x71, 0x59, 0x0e, 0xbf}},    \
-        {0xf581cfb8, 0x88d6, 0x4381, {0x93, 0xf0, 0xdf, 0x13, 0xf9, 0xc2, 0x7d, 0xab}},    \
-        {0x36850110, 0x3a07, 0x441f, {0x94, 0xd5, 0x36, 0x70, 0x63, 0x1f, 0x91, 0xf6}},    \
-        {0x90a7b826, 0xdf06, 0x4862, {0xb9, 0xd2, 0xcd, 0x6d, 0x73, 0xa0, 0x86, 0x81}},    \
-        {0x21c6e6b4, 0x297a, 0x4cba, {0x99, 0x8f, 0xb6, 0xcb, 0xde, 0x72, 0xad, 0xe3}},    \
-        {0x8e75c279, 0x6299, 0x4ab6, {0x83, 0x02, 0x0b, 0x21, 0x5a, 0x33, 0x5c, 0xf5}},    \
-        {0x84848c12, 0x6f71, 0x4c13, {0x93, 0x1b, 0x53, 0xe2, 0x83, 0xf5, 0x79, 0x74}}     \
+#define GUID_PRESETS                                                                          \
+    {                                                                                         \
+        {0xfc0a8d3e, 0x45f8, 0x4cf8, {0x80, 0xc7, 0x29, 0x88, 0x71, 0x59, 0x0e, 0xbf}},       \
+            {0xf581cfb8, 0x88d6, 0x4381, {0x93, 0xf0, 0xdf, 0x13, 0xf9, 0xc2, 0x7d, 0xab}},   \
+            {0x36850110, 0x3a07, 0x441f, {0x94, 0xd5, 0x36, 0x70, 0x63, 0x1f, 0x91, 0xf6}},   \
+            {0x90a7b826, 0xdf06, 0x4862, {0xb9, 0xd2, 0xcd, 0x6d, 0x73, 0xa0, 0x86, 0x81}},   \
+            {0x21c6e6b4, 0x297a, 0x4cba, {0x99, 0x8f, 0xb6, 0xcb, 0xde, 0x72, 0xad, 0xe3}},   \
+            {0x8e75c279, 0x6299, 0x4ab6, {0x83, 0x02, 0x0b, 0x21, 0x5a, 0x33, 0x5c, 0xf5}}, { \
+            0x84848c12, 0x6f71, 0x4c13, {0x93, 0x1b, 0x53, 0xe2, 0x83, 0xf5, 0x79, 0x74}      \
+        }                                                                                     \
     }
 
 struct caps_param {
@@ -100,7 +114,8 @@ struct create_input_buffer {
     uint32_t reserved1[57];
     void *reserved2[63];
 };
-static_assert(sizeof(struct create_input_buffer) == 776 && offsetof(struct create_input_buffer, input) == 24, "NV_ENC_CREATE_INPUT_BUFFER");
+static_assert(sizeof(struct create_input_buffer) == 776 && offsetof(struct create_input_buffer, input) == 24,
+              "NV_ENC_CREATE_INPUT_BUFFER");
 
 struct create_bitstream_buffer {
     uint32_t version, size, heap, reserved;
@@ -108,7 +123,8 @@ struct create_bitstream_buffer {
     uint32_t reserved1[58];
     void *reserved2[64];
 };
-static_assert(sizeof(struct create_bitstream_buffer) == 776 && offsetof(struct create_bitstream_buffer, bitstream) == 16,
+static_assert(sizeof(struct create_bitstream_buffer) == 776 &&
+                  offsetof(struct create_bitstream_buffer, bitstream) == 16,
               "NV_ENC_CREATE_BITSTREAM_BUFFER");
 
 struct rc_params {
@@ -130,8 +146,9 @@ static_assert(sizeof(struct rc_params) == 128 && offsetof(struct rc_params, aver
               "NV_ENC_RC_PARAMS");
 
 struct vui_params {
-    uint32_t overscan_present, overscan, signal_type_present, video_format, full_range, colour_description_present, primaries, transfer,
-        matrix, chroma_location, chroma_top, chroma_bottom, restriction, timing_present, units_in_tick, time_scale, reserved[12];
+    uint32_t overscan_present, overscan, signal_type_present, video_format, full_range, colour_description_present,
+        primaries, transfer, matrix, chroma_location, chroma_top, chroma_bottom, restriction, timing_present,
+        units_in_tick, time_scale, reserved[12];
 };
 static_assert(sizeof(struct vui_params) == 112 && offsetof(struct vui_params, primaries) == 24 &&
                   offsetof(struct vui_params, restriction) == 48 && offsetof(struct vui_params, time_scale) == 60,
@@ -141,10 +158,12 @@ static_assert(sizeof(struct vui_params) == 112 && offsetof(struct vui_params, pr
 enum { H264_OUTPUT_AUD = 1 << 6, H264_DISABLE_HEADERS = 1 << 7, H264_REPEAT_HEADERS = 1 << 12, H264_VFR = 1 << 13 };
 
 struct h264_config {
-    uint32_t bits, level, idr_period, separate_planes, disable_deblocking, temporal_layers, sps_id, pps_id, adaptive_transform, fmo,
-        bdirect, entropy, stereo, intra_refresh_period, intra_refresh_count, max_references, slice_mode, slice_data;
+    uint32_t bits, level, idr_period, separate_planes, disable_deblocking, temporal_layers, sps_id, pps_id,
+        adaptive_transform, fmo, bdirect, entropy, stereo, intra_refresh_period, intra_refresh_count, max_references,
+        slice_mode, slice_data;
     struct vui_params vui;
-    uint32_t ltr_frames, ltr_trust, chroma_format, max_temporal_layers, b_as_reference, references_l0, references_l1, reserved1[267];
+    uint32_t ltr_frames, ltr_trust, chroma_format, max_temporal_layers, b_as_reference, references_l0, references_l1,
+        reserved1[267];
     void *reserved2[64];
 };
 static_assert(sizeof(struct h264_config) == 1792 && offsetof(struct h264_config, vui) == 72 &&
@@ -162,8 +181,8 @@ struct config {
     uint32_t reserved[278];
     void *reserved2[64];
 };
-static_assert(sizeof(struct config) == 3584 && offsetof(struct config, rc) == 40 && offsetof(struct config, h264) == 168 &&
-                  offsetof(struct config, reserved2) == 3072,
+static_assert(sizeof(struct config) == 3584 && offsetof(struct config, rc) == 40 &&
+                  offsetof(struct config, h264) == 168 && offsetof(struct config, reserved2) == 3072,
               "NV_ENC_CONFIG");
 
 struct initialize {
@@ -187,7 +206,8 @@ struct reconfigure {
     struct initialize initialize;
     uint32_t bits, padding;
 };
-static_assert(sizeof(struct reconfigure) == 1824 && offsetof(struct reconfigure, initialize) == 8, "NV_ENC_RECONFIGURE_PARAMS");
+static_assert(sizeof(struct reconfigure) == 1824 && offsetof(struct reconfigure, initialize) == 8,
+              "NV_ENC_RECONFIGURE_PARAMS");
 
 struct preset_config {
     uint32_t version;
@@ -195,7 +215,8 @@ struct preset_config {
     uint32_t reserved1[255];
     void *reserved2[64];
 };
-static_assert(sizeof(struct preset_config) == 5128 && offsetof(struct preset_config, config) == 8, "NV_ENC_PRESET_CONFIG");
+static_assert(sizeof(struct preset_config) == 5128 && offsetof(struct preset_config, config) == 8,
+              "NV_ENC_PRESET_CONFIG");
 
 struct pic_params {
     uint32_t version, width, height, pitch, flags, frame_index;
@@ -216,8 +237,9 @@ struct pic_params {
     uint32_t reserved3[284];
     void *reserved4[57];
 };
-static_assert(sizeof(struct pic_params) == 3360 && offsetof(struct pic_params, codec) == 80 && offsetof(struct pic_params, me_hints) == 1632 &&
-                  offsetof(struct pic_params, qp_delta_map) == 1712 && offsetof(struct pic_params, recon) == 1760,
+static_assert(sizeof(struct pic_params) == 3360 && offsetof(struct pic_params, codec) == 80 &&
+                  offsetof(struct pic_params, me_hints) == 1632 && offsetof(struct pic_params, qp_delta_map) == 1712 &&
+                  offsetof(struct pic_params, recon) == 1760,
               "NV_ENC_PIC_PARAMS");
 
 struct lock_bitstream {
@@ -237,7 +259,8 @@ struct lock_bitstream {
     uint32_t reserved_internal[8];
 };
 static_assert(sizeof(struct lock_bitstream) == 1552 && offsetof(struct lock_bitstream, timestamp) == 40 &&
-                  offsetof(struct lock_bitstream, intra_mbs) == 92 && offsetof(struct lock_bitstream, display_index) == 128,
+                  offsetof(struct lock_bitstream, intra_mbs) == 92 &&
+                  offsetof(struct lock_bitstream, display_index) == 128,
               "NV_ENC_LOCK_BITSTREAM");
 
 struct lock_input_buffer {
@@ -246,7 +269,8 @@ struct lock_input_buffer {
     uint32_t pitch, reserved1[251];
     void *reserved2[64];
 };
-static_assert(sizeof(struct lock_input_buffer) == 1544 && offsetof(struct lock_input_buffer, pitch) == 24, "NV_ENC_LOCK_INPUT_BUFFER");
+static_assert(sizeof(struct lock_input_buffer) == 1544 && offsetof(struct lock_input_buffer, pitch) == 24,
+              "NV_ENC_LOCK_INPUT_BUFFER");
 
 struct map_input_resource {
     uint32_t version, sub_resource;
@@ -254,7 +278,8 @@ struct map_input_resource {
     uint32_t format, reserved1[251];
     void *reserved2[63];
 };
-static_assert(sizeof(struct map_input_resource) == 1544 && offsetof(struct map_input_resource, format) == 32, "NV_ENC_MAP_INPUT_RESOURCE");
+static_assert(sizeof(struct map_input_resource) == 1544 && offsetof(struct map_input_resource, format) == 32,
+              "NV_ENC_MAP_INPUT_RESOURCE");
 
 struct register_resource {
     uint32_t version, type, width, height, pitch, sub_resource;
@@ -276,7 +301,9 @@ struct encode_stat {
     uint32_t reserved1[226];
     void *reserved2[64];
 };
-static_assert(sizeof(struct encode_stat) == 1544 && offsetof(struct encode_stat, picture) == 92 && offsetof(struct encode_stat, reserved2) == 1032, "NV_ENC_STAT");
+static_assert(sizeof(struct encode_stat) == 1544 && offsetof(struct encode_stat, picture) == 92 &&
+                  offsetof(struct encode_stat, reserved2) == 1032,
+              "NV_ENC_STAT");
 
 struct sequence_params {
     uint32_t version, room, sps_id, pps_id;
@@ -285,7 +312,8 @@ struct sequence_params {
     uint32_t reserved[250];
     void *reserved2[64];
 };
-static_assert(sizeof(struct sequence_params) == 1544 && offsetof(struct sequence_params, size) == 24, "NV_ENC_SEQUENCE_PARAM_PAYLOAD");
+static_assert(sizeof(struct sequence_params) == 1544 && offsetof(struct sequence_params, size) == 24,
+              "NV_ENC_SEQUENCE_PARAM_PAYLOAD");
 
 struct open_session {
     uint32_t version, device_type;
@@ -298,17 +326,53 @@ static_assert(sizeof(struct open_session) == 1552 && offsetof(struct open_sessio
 
 /* The functions in the order of the API's list. */
 enum function {
-    F_OPEN_ENCODE_SESSION, F_GET_ENCODE_GUID_COUNT, F_GET_PROFILE_COUNT, F_GET_PROFILES, F_GET_ENCODE_GUIDS, F_GET_INPUT_FORMAT_COUNT,
-    F_GET_INPUT_FORMATS, F_GET_ENCODE_CAPS, F_GET_PRESET_COUNT, F_GET_PRESETS, F_GET_PRESET_CONFIG, F_INITIALIZE, F_CREATE_INPUT_BUFFER,
-    F_DESTROY_INPUT_BUFFER, F_CREATE_BITSTREAM_BUFFER, F_DESTROY_BITSTREAM_BUFFER, F_ENCODE_PICTURE, F_LOCK_BITSTREAM, F_UNLOCK_BITSTREAM,
-    F_LOCK_INPUT_BUFFER, F_UNLOCK_INPUT_BUFFER, F_GET_ENCODE_STATS, F_GET_SEQUENCE_PARAMS, F_REGISTER_ASYNC_EVENT,
-    F_UNREGISTER_ASYNC_EVENT, F_MAP_INPUT_RESOURCE, F_UNMAP_INPUT_RESOURCE, F_DESTROY_ENCODER, F_INVALIDATE_REF_FRAMES,
-    F_OPEN_ENCODE_SESSION_EX, F_REGISTER_RESOURCE, F_UNREGISTER_RESOURCE, F_RECONFIGURE, F_RESERVED1, F_CREATE_MV_BUFFER,
-    F_DESTROY_MV_BUFFER, F_RUN_MOTION_ESTIMATION, F_GET_LAST_ERROR_STRING, F_SET_IO_CUDA_STREAMS, F_GET_PRESET_CONFIG_EX,
-    F_GET_SEQUENCE_PARAM_EX, F_RESTORE_ENCODER_STATE, F_LOOKAHEAD_PICTURE, FUNCTIONS
+    F_OPEN_ENCODE_SESSION,
+    F_GET_ENCODE_GUID_COUNT,
+    F_GET_PROFILE_COUNT,
+    F_GET_PROFILES,
+    F_GET_ENCODE_GUIDS,
+    F_GET_INPUT_FORMAT_COUNT,
+    F_GET_INPUT_FORMATS,
+    F_GET_ENCODE_CAPS,
+    F_GET_PRESET_COUNT,
+    F_GET_PRESETS,
+    F_GET_PRESET_CONFIG,
+    F_INITIALIZE,
+    F_CREATE_INPUT_BUFFER,
+    F_DESTROY_INPUT_BUFFER,
+    F_CREATE_BITSTREAM_BUFFER,
+    F_DESTROY_BITSTREAM_BUFFER,
+    F_ENCODE_PICTURE,
+    F_LOCK_BITSTREAM,
+    F_UNLOCK_BITSTREAM,
+    F_LOCK_INPUT_BUFFER,
+    F_UNLOCK_INPUT_BUFFER,
+    F_GET_ENCODE_STATS,
+    F_GET_SEQUENCE_PARAMS,
+    F_REGISTER_ASYNC_EVENT,
+    F_UNREGISTER_ASYNC_EVENT,
+    F_MAP_INPUT_RESOURCE,
+    F_UNMAP_INPUT_RESOURCE,
+    F_DESTROY_ENCODER,
+    F_INVALIDATE_REF_FRAMES,
+    F_OPEN_ENCODE_SESSION_EX,
+    F_REGISTER_RESOURCE,
+    F_UNREGISTER_RESOURCE,
+    F_RECONFIGURE,
+    F_RESERVED1,
+    F_CREATE_MV_BUFFER,
+    F_DESTROY_MV_BUFFER,
+    F_RUN_MOTION_ESTIMATION,
+    F_GET_LAST_ERROR_STRING,
+    F_SET_IO_CUDA_STREAMS,
+    F_GET_PRESET_CONFIG_EX,
+    F_GET_SEQUENCE_PARAM_EX,
+    F_RESTORE_ENCODER_STATE,
+    F_LOOKAHEAD_PICTURE,
+    FUNCTIONS
 };
-static_assert(8 + 8 * F_ENCODE_PICTURE == 136 && 8 + 8 * F_OPEN_ENCODE_SESSION_EX == 240 && 8 + 8 * F_RECONFIGURE == 264 &&
-                  8 + 8 * F_GET_LAST_ERROR_STRING == 304 && 8 + 8 * FUNCTIONS == 352,
+static_assert(8 + 8 * F_ENCODE_PICTURE == 136 && 8 + 8 * F_OPEN_ENCODE_SESSION_EX == 240 &&
+                  8 + 8 * F_RECONFIGURE == 264 && 8 + 8 * F_GET_LAST_ERROR_STRING == 304 && 8 + 8 * FUNCTIONS == 352,
               "the functions' places");
 
 struct function_list {

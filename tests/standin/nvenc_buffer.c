@@ -28,7 +28,8 @@ int nvEncCreateInputBuffer(void *handle, struct create_input_buffer *parameters)
     /* Always longer than a row, so that a program which takes the width for the pitch is seen. */
     unsigned pitch = ((rgb ? width * 4 : width) / 256 + 1) * 256;
     size_t size = picture_bytes(parameters->format, width, height, pitch);
-    REQUIRE(width && height && width <= 8192 && height <= 8192 && width % 2 == 0 && height % 2 == 0, INVALID_PARAM, "size");
+    REQUIRE(width && height && width <= 8192 && height <= 8192 && width % 2 == 0 && height % 2 == 0, INVALID_PARAM,
+            "size");
     REQUIRE(size, INVALID_PARAM, "format");
     struct item *item = item_new(e, ITEM_INPUT);
     item->width = width;
@@ -110,12 +111,14 @@ int nvEncRegisterResource(void *handle, struct register_resource *parameters) {
     ENTER(handle);
     REQUIRE_VERSION(parameters, REGISTER_RESOURCE_VERSION);
     REQUIRE(e->initialised, NOT_INITIALIZED, "not initialised");
-    REQUIRE(parameters->type == RESOURCE_CUDA_POINTER, UNSUPPORTED_PARAM, "the stand-in takes CUDA device pointers only");
+    REQUIRE(parameters->type == RESOURCE_CUDA_POINTER, UNSUPPORTED_PARAM,
+            "the stand-in takes CUDA device pointers only");
     REQUIRE(parameters->usage == 0, UNSUPPORTED_PARAM, "the stand-in takes input images only");
     REQUIRE(parameters->width && parameters->height, INVALID_PARAM, "size");
     size_t size = picture_bytes(parameters->format, parameters->width, parameters->height, parameters->pitch);
     REQUIRE(size, INVALID_PARAM, "format, or a pitch shorter than a row");
-    REQUIRE(cuda_holds(parameters->resource, size), REGISTER_FAILED, "not device memory, or less than the picture takes");
+    REQUIRE(cuda_holds(parameters->resource, size), REGISTER_FAILED,
+            "not device memory, or less than the picture takes");
     struct item *item = item_new(e, ITEM_REGISTERED);
     item->width = parameters->width;
     item->height = parameters->height;

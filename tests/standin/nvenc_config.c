@@ -8,13 +8,19 @@
 #define MIN_HEIGHT 49
 #define MAX_SIZE 4096
 
-static int check_parameters(struct encoder *e, const char *function, const struct initialize *p, const struct config *config) {
-    const struct { bool good; int code; const char *what; } checks[] = {
+static int check_parameters(struct encoder *e, const char *function, const struct initialize *p,
+                            const struct config *config) {
+    const struct {
+        bool good;
+        int code;
+        const char *what;
+    } checks[] = {
         {p->version == INITIALIZE_VERSION, INVALID_VERSION, "version word of the parameters"},
         {same_guid(&p->codec, &GUID_H264), UNSUPPORTED_PARAM, "the stand-in encodes H.264 only"},
         {preset_number(&p->preset), UNSUPPORTED_PARAM, "preset"},
         {p->tuning >= TUNING_HIGH_QUALITY && p->tuning <= TUNING_LOSSLESS, INVALID_PARAM, "tuning"},
-        {p->width >= MIN_WIDTH && p->height >= MIN_HEIGHT && p->width <= MAX_SIZE && p->height <= MAX_SIZE, INVALID_PARAM, "size"},
+        {p->width >= MIN_WIDTH && p->height >= MIN_HEIGHT && p->width <= MAX_SIZE && p->height <= MAX_SIZE,
+         INVALID_PARAM, "size"},
         {p->width % 2 == 0 && p->height % 2 == 0, INVALID_PARAM, "odd size"},
         {p->fps_num && p->fps_den, INVALID_PARAM, "frame rate"},
         {!p->async, UNSUPPORTED_PARAM, "asynchronous mode is Windows's"},
@@ -112,9 +118,10 @@ int nvEncInitializeEncoder(void *handle, struct initialize *parameters) {
     e->max_height = parameters->max_height ? parameters->max_height : parameters->height;
     e->initialised = true;
     apply(e);
-    scene_log("initialize", "session=%u size=%ux%u fps=%u/%u bitrate=%u gop=%u bframes=%d preset=P%u tuning=%u aud=%d", e->session,
-              parameters->width, parameters->height, parameters->fps_num, parameters->fps_den, config.rc.average_bitrate,
-              config.gop_length, config.frame_interval_p - 1, preset_number(&parameters->preset), parameters->tuning, e->h264.aud);
+    scene_log("initialize", "session=%u size=%ux%u fps=%u/%u bitrate=%u gop=%u bframes=%d preset=P%u tuning=%u aud=%d",
+              e->session, parameters->width, parameters->height, parameters->fps_num, parameters->fps_den,
+              config.rc.average_bitrate, config.gop_length, config.frame_interval_p - 1,
+              preset_number(&parameters->preset), parameters->tuning, e->h264.aud);
     return OK;
 }
 
@@ -126,15 +133,17 @@ int nvEncReconfigureEncoder(void *handle, struct reconfigure *parameters) {
     struct config config = p->config ? *p->config : e->config;
     int code = check_parameters(e, __func__, p, &config);
     if (code) return code;
-    REQUIRE(p->width <= e->max_width && p->height <= e->max_height, INVALID_PARAM, "larger than maxEncodeWidth and maxEncodeHeight");
+    REQUIRE(p->width <= e->max_width && p->height <= e->max_height, INVALID_PARAM,
+            "larger than maxEncodeWidth and maxEncodeHeight");
     REQUIRE(p->picture_type_decision == e->initialize.picture_type_decision, INVALID_PARAM, "enablePTD changed");
     bool reset = parameters->bits & RESET_ENCODER, idr = parameters->bits & RECONFIGURE_FORCE_IDR;
     e->initialize = *p;
     e->config = config;
     e->idr_due |= idr || reset;
     apply(e);
-    scene_log("reconfigure", "session=%u size=%ux%u fps=%u/%u bitrate=%u max-bitrate=%u vbv=%u reset=%d idr=%d", e->session, p->width,
-              p->height, p->fps_num, p->fps_den, config.rc.average_bitrate, config.rc.max_bitrate, config.rc.vbv_size, reset, idr);
+    scene_log("reconfigure", "session=%u size=%ux%u fps=%u/%u bitrate=%u max-bitrate=%u vbv=%u reset=%d idr=%d",
+              e->session, p->width, p->height, p->fps_num, p->fps_den, config.rc.average_bitrate, config.rc.max_bitrate,
+              config.rc.vbv_size, reset, idr);
     return OK;
 }
 

@@ -16,7 +16,8 @@ struct planes {
 static struct planes planes_of(const struct encoder *e) {
     unsigned stride = h264_stride(&e->h264), rows = h264_rows(&e->h264);
     uint8_t *cb = e->planes + (size_t)stride * rows;
-    return (struct planes){.y = e->planes, .cb = cb, .cr = cb + (size_t)stride / 2 * (rows / 2), .stride = stride, .rows = rows};
+    return (struct planes){
+        .y = e->planes, .cb = cb, .cr = cb + (size_t)stride / 2 * (rows / 2), .stride = stride, .rows = rows};
 }
 
 /* BT.601, limited range, 8-bit fixed point: what NVENC makes of RGB. Chroma is that of the mean of four pixels. */
@@ -28,13 +29,15 @@ static void from_rgb(const struct planes *to, const struct item *in, unsigned wi
     unsigned r = red_first ? 0 : 2, b = red_first ? 2 : 0;
     for (unsigned y = 0; y < height; y++) {
         const uint8_t *row = in->pixels + (size_t)y * in->pitch;
-        for (unsigned x = 0; x < width; x++) to->y[(size_t)y * to->stride + x] = luma(row[4 * x + r], row[4 * x + 1], row[4 * x + b]);
+        for (unsigned x = 0; x < width; x++)
+            to->y[(size_t)y * to->stride + x] = luma(row[4 * x + r], row[4 * x + 1], row[4 * x + b]);
     }
     for (unsigned y = 0; y < height; y += 2) {
         const uint8_t *row = in->pixels + (size_t)y * in->pitch, *next = row + in->pitch;
         for (unsigned x = 0; x < width; x += 2) {
             int mean[3];
-            for (unsigned c = 0; c < 3; c++) mean[c] = (row[4 * x + c] + row[4 * x + 4 + c] + next[4 * x + c] + next[4 * x + 4 + c] + 2) >> 2;
+            for (unsigned c = 0; c < 3; c++)
+                mean[c] = (row[4 * x + c] + row[4 * x + 4 + c] + next[4 * x + c] + next[4 * x + 4 + c] + 2) >> 2;
             size_t at = (size_t)(y / 2) * (to->stride / 2) + x / 2;
             to->cb[at] = (uint8_t)(((-38 * mean[r] - 74 * mean[1] + 112 * mean[b] + 128) >> 8) + 128);
             to->cr[at] = (uint8_t)(((112 * mean[r] - 94 * mean[1] - 18 * mean[b] + 128) >> 8) + 128);
@@ -42,7 +45,8 @@ static void from_rgb(const struct planes *to, const struct item *in, unsigned wi
     }
 }
 
-static void copy_plane(uint8_t *to, unsigned stride, const uint8_t *from, unsigned pitch, unsigned width, unsigned height) {
+static void copy_plane(uint8_t *to, unsigned stride, const uint8_t *from, unsigned pitch, unsigned width,
+                       unsigned height) {
     for (unsigned y = 0; y < height; y++) memcpy(to + (size_t)y * stride, from + (size_t)y * pitch, width);
 }
 
@@ -66,14 +70,17 @@ static void from_yuv(const struct planes *to, const struct item *in, unsigned wi
 
 /* What is beyond the picture repeats its edge. */
 static void extend(uint8_t *plane, unsigned stride, unsigned rows, unsigned width, unsigned height) {
-    for (unsigned y = 0; y < height; y++) memset(plane + (size_t)y * stride + width, plane[(size_t)y * stride + width - 1], stride - width);
-    for (unsigned y = height; y < rows; y++) memcpy(plane + (size_t)y * stride, plane + (size_t)(height - 1) * stride, stride);
+    for (unsigned y = 0; y < height; y++)
+        memset(plane + (size_t)y * stride + width, plane[(size_t)y * stride + width - 1], stride - width);
+    for (unsigned y = height; y < rows; y++)
+        memcpy(plane + (size_t)y * stride, plane + (size_t)(height - 1) * stride, stride);
 }
 
 static void convert(struct encoder *e, const struct item *in) {
     struct planes to = planes_of(e);
     unsigned width = e->h264.width, height = e->h264.height;
-    if (in->format == FORMAT_ARGB || in->format == FORMAT_ABGR) from_rgb(&to, in, width, height, in->format == FORMAT_ABGR);
+    if (in->format == FORMAT_ARGB || in->format == FORMAT_ABGR)
+        from_rgb(&to, in, width, height, in->format == FORMAT_ABGR);
     else from_yuv(&to, in, width, height);
     extend(to.y, to.stride, to.rows, width, height);
     extend(to.cb, to.stride / 2, to.rows / 2, width / 2, height / 2);
@@ -85,7 +92,8 @@ static void convert(struct encoder *e, const struct item *in) {
 static enum picture kind_of(struct encoder *e, uint32_t flags) {
     uint32_t period = e->config.h264.idr_period ? e->config.h264.idr_period : e->config.gop_length;
     if (e->config.gop_length < period) period = e->config.gop_length;
-    bool due = e->frames == 0 || e->idr_due || (flags & FORCE_IDR) || (period != INFINITE_GOP && e->since_idr >= period);
+    bool due =
+        e->frames == 0 || e->idr_due || (flags & FORCE_IDR) || (period != INFINITE_GOP && e->since_idr >= period);
     if (flags & FORCE_IDR) scene_log("force-idr", "session=%u frame=%llu", e->session, (unsigned long long)e->frames);
     return due ? PICTURE_IDR : flags & FORCE_INTRA ? PICTURE_I : PICTURE_P;
 }
@@ -120,9 +128,13 @@ static void encode(struct encoder *e, const struct pic_params *p, struct item *i
     out->duration = p->duration;
     out->frame = p->frame_index ? p->frame_index : (uint32_t)e->frames;
     out->type = kind == PICTURE_IDR ? TYPE_IDR : kind == PICTURE_I ? TYPE_I : TYPE_P;
-    e->stat = (struct encode_stat){.version = STAT_VERSION, .size = (uint32_t)out->data.length, .type = out->type,
-                                   .last_valid = (uint32_t)out->data.length, .picture = (uint32_t)e->frames,
-                                   .intra_mbs = out->counts[0], .inter_mbs = out->counts[1]};
+    e->stat = (struct encode_stat){.version = STAT_VERSION,
+                                   .size = (uint32_t)out->data.length,
+                                   .type = out->type,
+                                   .last_valid = (uint32_t)out->data.length,
+                                   .picture = (uint32_t)e->frames,
+                                   .intra_mbs = out->counts[0],
+                                   .inter_mbs = out->counts[1]};
     e->frames++;
     e->since_idr = kind == PICTURE_IDR ? 1 : e->since_idr + 1;
 }
@@ -134,9 +146,11 @@ int nvEncEncodePicture(void *handle, struct pic_params *parameters) {
     REQUIRE(!e->ended, INVALID_CALL, "a picture after the end of the stream");
     bool end = parameters->flags & END_OF_STREAM;
     if (!end || parameters->input) {
-        struct item *in = item_of(e, parameters->input, ITEM_INPUT), *out = item_of(e, parameters->bitstream, ITEM_BITSTREAM);
+        struct item *in = item_of(e, parameters->input, ITEM_INPUT),
+                    *out = item_of(e, parameters->bitstream, ITEM_BITSTREAM);
         if (!in) in = item_of(e, parameters->input, ITEM_MAPPED);
-        REQUIRE(in || !item_of(e, parameters->input, ITEM_REGISTERED), NOT_MAPPED, "a registered resource that is not mapped");
+        REQUIRE(in || !item_of(e, parameters->input, ITEM_REGISTERED), NOT_MAPPED,
+                "a registered resource that is not mapped");
         REQUIRE(in, INVALID_PARAM, "no such input");
         REQUIRE(out, INVALID_PARAM, "no such bitstream buffer");
         REQUIRE(!in->locked, INVALID_CALL, "the input is still locked");
@@ -144,8 +158,10 @@ int nvEncEncodePicture(void *handle, struct pic_params *parameters) {
         REQUIRE(!out->filled, ENCODER_BUSY, "the bitstream buffer holds a picture that was not read");
         REQUIRE(parameters->structure == PIC_STRUCT_FRAME, INVALID_PARAM, "pictureStruct");
         REQUIRE(parameters->format == in->format, INVALID_PARAM, "bufferFmt is not the input's");
-        REQUIRE(parameters->width == e->h264.width && parameters->height == e->h264.height, INVALID_PARAM, "size is not the encoder's");
-        REQUIRE(in->width >= e->h264.width && in->height >= e->h264.height, INVALID_PARAM, "the input is smaller than the picture");
+        REQUIRE(parameters->width == e->h264.width && parameters->height == e->h264.height, INVALID_PARAM,
+                "size is not the encoder's");
+        REQUIRE(in->width >= e->h264.width && in->height >= e->h264.height, INVALID_PARAM,
+                "the input is smaller than the picture");
         REQUIRE(cuda_board(e->context) >= 0, INVALID_DEVICE, "the context is destroyed");
         size_t size = picture_bytes(in->format, in->width, in->height, in->pitch);
         REQUIRE(in->kind == ITEM_INPUT || cuda_holds(in->pixels, size), INVALID_PARAM, "the input's memory was freed");
@@ -173,7 +189,8 @@ int nvEncLockBitstream(void *handle, struct lock_bitstream *parameters) {
             item->locked = false;
             return LOCK_BUSY;
         }
-        struct timespec until = {.tv_sec = (time_t)(item->ready_ns / 1000000000u), .tv_nsec = (long)(item->ready_ns % 1000000000u)};
+        struct timespec until = {.tv_sec = (time_t)(item->ready_ns / 1000000000u),
+                                 .tv_nsec = (long)(item->ready_ns % 1000000000u)};
         /* Locked, it cannot be destroyed by another thread; its encoder may. */
         guard_end(&guard);
         while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, NULL) == EINTR) {}

@@ -18,7 +18,9 @@ enum {
     ARGUMENT_VERSION_MISMATCH = 25
 };
 
-typedef struct { unsigned index; } *device_t;
+typedef struct {
+    unsigned index;
+} *device_t;
 
 struct pci_info {
     char bus_id_legacy[16];
@@ -53,14 +55,17 @@ struct process_info {
     unsigned long long mem;
     unsigned gpu_instance, compute_instance;
 };
-static_assert(sizeof(struct process_info) == 24 && offsetof(struct process_info, gpu_instance) == 16, "nvmlProcessInfo_t");
+static_assert(sizeof(struct process_info) == 24 && offsetof(struct process_info, gpu_instance) == 16,
+              "nvmlProcessInfo_t");
 
 #define SAMPLING_US 1000000u
 #define API __attribute__((visibility("default")))
 
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static int initialised;
-static struct { unsigned index; } handle[MAX_BOARDS];
+static struct {
+    unsigned index;
+} handle[MAX_BOARDS];
 
 /* --- how calls begin --- */
 
@@ -84,26 +89,26 @@ static int begin_board(const char *function, device_t device, const struct scene
     return strstr((*scene)->board[*index].unsupported, listed) ? NOT_SUPPORTED : SUCCESS;
 }
 
-#define BEGIN()                                            \
-    do {                                                   \
-        int refusal = begin(__func__, true);               \
-        if (refusal) return refusal;                       \
+#define BEGIN()                              \
+    do {                                     \
+        int refusal = begin(__func__, true); \
+        if (refusal) return refusal;         \
     } while (0)
 
 /* Leaves `scene`, `index` and `board`. */
-#define BEGIN_BOARD()                                                         \
-    const struct scene *scene;                                                \
-    unsigned index;                                                           \
-    do {                                                                      \
-        int refusal = begin_board(__func__, device, &scene, &index);          \
-        if (refusal) return refusal;                                          \
-    } while (0);                                                              \
-    const struct board *board = &scene->board[index];                         \
+#define BEGIN_BOARD()                                                \
+    const struct scene *scene;                                       \
+    unsigned index;                                                  \
+    do {                                                             \
+        int refusal = begin_board(__func__, device, &scene, &index); \
+        if (refusal) return refusal;                                 \
+    } while (0);                                                     \
+    const struct board *board = &scene->board[index];                \
     (void)board
 
-#define WANT(condition)                                \
-    do {                                               \
-        if (!(condition)) return INVALID_ARGUMENT;     \
+#define WANT(condition)                            \
+    do {                                           \
+        if (!(condition)) return INVALID_ARGUMENT; \
     } while (0)
 
 static int text_out(const char *text, char *into, unsigned room) {
@@ -258,10 +263,13 @@ API int nvmlDeviceGetUUID(device_t device, char *uuid, unsigned length) {
 API int nvmlDeviceGetPciInfo_v3(device_t device, struct pci_info *pci) {
     BEGIN_BOARD();
     WANT(pci);
-    *pci = (struct pci_info){.domain = board->pci_domain, .bus = board->pci_bus, .device = board->pci_device,
-                             .device_id = 0x10de, .subsystem_id = 0};
-    snprintf(pci->bus_id_legacy, sizeof pci->bus_id_legacy, "%04X:%02X:%02X.0", board->pci_domain & 0xffff, board->pci_bus & 0xff,
-             board->pci_device & 0xff);
+    *pci = (struct pci_info){.domain = board->pci_domain,
+                             .bus = board->pci_bus,
+                             .device = board->pci_device,
+                             .device_id = 0x10de,
+                             .subsystem_id = 0};
+    snprintf(pci->bus_id_legacy, sizeof pci->bus_id_legacy, "%04X:%02X:%02X.0", board->pci_domain & 0xffff,
+             board->pci_bus & 0xff, board->pci_device & 0xff);
     snprintf(pci->bus_id, sizeof pci->bus_id, "%08X:%02X:%02X.0", board->pci_domain, board->pci_bus, board->pci_device);
     return SUCCESS;
 }
@@ -279,7 +287,15 @@ API int nvmlDeviceGetArchitecture(device_t device, unsigned *architecture) {
     BEGIN_BOARD();
     WANT(architecture);
     int cc = board->cc_major * 10 + board->cc_minor;
-    *architecture = cc >= 100 ? 10 : cc >= 90 ? 9 : cc >= 89 ? 8 : cc >= 80 ? 7 : cc >= 75 ? 6 : cc >= 70 ? 5 : cc >= 60 ? 4 : cc >= 50 ? 3 : 2;
+    *architecture = cc >= 100  ? 10
+                    : cc >= 90 ? 9
+                    : cc >= 89 ? 8
+                    : cc >= 80 ? 7
+                    : cc >= 75 ? 6
+                    : cc >= 70 ? 5
+                    : cc >= 60 ? 4
+                    : cc >= 50 ? 3
+                               : 2;
     return SUCCESS;
 }
 
@@ -320,7 +336,8 @@ API int nvmlDeviceGetMemoryInfo_v2(device_t device, struct memory_v2 *memory) {
     unsigned version = memory->version;
     if (version != (sizeof *memory | 2u << 24)) return ARGUMENT_VERSION_MISMATCH;
     uint64_t used = state_used(scene, index);
-    *memory = (struct memory_v2){.version = version, .total = board->mem_total, .used = used, .free = board->mem_total - used};
+    *memory = (struct memory_v2){
+        .version = version, .total = board->mem_total, .used = used, .free = board->mem_total - used};
     return SUCCESS;
 }
 
@@ -358,22 +375,33 @@ API int nvmlDeviceGetEncoderCapacity(device_t device, unsigned codec, unsigned *
 }
 
 /* A board's sessions, foreign ones first. */
-static unsigned sessions_of(const struct scene *scene, unsigned board, struct session_info into[MAX_LINES + MAX_ENTRIES]) {
+static unsigned sessions_of(const struct scene *scene, unsigned board,
+                            struct session_info into[MAX_LINES + MAX_ENTRIES]) {
     static struct seen seen[MAX_ENTRIES];
     unsigned count = 0;
     for (unsigned i = 0; i < scene->foreigns; i++) {
         const struct foreign *f = &scene->foreign[i];
         if (f->board == board)
-            into[count++] = (struct session_info){.session = f->session, .pid = f->pid, .codec = f->codec, .width = f->width,
-                                                  .height = f->height, .fps = f->fps, .latency_us = f->latency_us};
+            into[count++] = (struct session_info){.session = f->session,
+                                                  .pid = f->pid,
+                                                  .codec = f->codec,
+                                                  .width = f->width,
+                                                  .height = f->height,
+                                                  .fps = f->fps,
+                                                  .latency_us = f->latency_us};
     }
     pthread_mutex_lock(&mutex);
     unsigned entries = state_see(seen);
     for (unsigned i = 0; i < entries; i++) {
         const struct seen *s = &seen[i];
         if (s->kind == KIND_SESSION && s->board == board)
-            into[count++] = (struct session_info){.session = s->id, .pid = s->pid, .codec = s->codec, .width = s->width,
-                                                  .height = s->height, .fps = s->fps, .latency_us = s->latency_us};
+            into[count++] = (struct session_info){.session = s->id,
+                                                  .pid = s->pid,
+                                                  .codec = s->codec,
+                                                  .width = s->width,
+                                                  .height = s->height,
+                                                  .fps = s->fps,
+                                                  .latency_us = s->latency_us};
     }
     pthread_mutex_unlock(&mutex);
     return count;
@@ -418,7 +446,8 @@ API int nvmlDeviceGetEncoderSessions(device_t device, unsigned *count, struct se
 
 /* --- processes --- */
 
-static int list_processes(const struct scene *scene, unsigned board, bool graphics, unsigned *count, struct process_info *infos) {
+static int list_processes(const struct scene *scene, unsigned board, bool graphics, unsigned *count,
+                          struct process_info *infos) {
     static struct seen seen[MAX_ENTRIES];
     static struct process_info all[MAX_LINES + MAX_ENTRIES];
     WANT(count);
@@ -427,7 +456,8 @@ static int list_processes(const struct scene *scene, unsigned board, bool graphi
     for (unsigned i = 0; i < scene->processes; i++) {
         const struct process *p = &scene->process[i];
         if (p->board == board && p->graphics == graphics)
-            all[found++] = (struct process_info){.pid = p->pid, .mem = p->mem, .gpu_instance = ~0u, .compute_instance = ~0u};
+            all[found++] =
+                (struct process_info){.pid = p->pid, .mem = p->mem, .gpu_instance = ~0u, .compute_instance = ~0u};
     }
     unsigned entries = graphics ? 0 : state_see(seen);
     for (unsigned i = 0; i < entries; i++) {
@@ -435,7 +465,8 @@ static int list_processes(const struct scene *scene, unsigned board, bool graphi
         unsigned at = 0;
         if (s->board != board) continue;
         while (at < found && all[at].pid != s->pid) at++;
-        if (at == found) all[found++] = (struct process_info){.pid = s->pid, .gpu_instance = ~0u, .compute_instance = ~0u};
+        if (at == found)
+            all[found++] = (struct process_info){.pid = s->pid, .gpu_instance = ~0u, .compute_instance = ~0u};
         all[at].mem += s->mem;
     }
     bool enough = found == 0 || (infos && found <= room);
@@ -445,10 +476,10 @@ static int list_processes(const struct scene *scene, unsigned board, bool graphi
     return enough ? SUCCESS : INSUFFICIENT_SIZE;
 }
 
-#define PROCESSES(function, graphics)                                               \
+#define PROCESSES(function, graphics)                                                \
     API int function(device_t device, unsigned *count, struct process_info *infos) { \
-        BEGIN_BOARD();                                                              \
-        return list_processes(scene, index, graphics, count, infos);                \
+        BEGIN_BOARD();                                                               \
+        return list_processes(scene, index, graphics, count, infos);                 \
     }
 
 PROCESSES(nvmlDeviceGetComputeRunningProcesses_v2, false)

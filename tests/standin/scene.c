@@ -132,7 +132,12 @@ static void read_board(const struct reader *at, struct scene *scene) {
     unsigned index = scene->boards;
     if (index == MAX_BOARDS) die(at, "too many boards", at->word[0]);
     struct board *board = &scene->board[scene->boards++];
-    *board = (struct board){.pci_bus = index + 1, .cc_major = 8, .cc_minor = 6, .engines = 1, .codecs = 3, .capacity = 100,
+    *board = (struct board){.pci_bus = index + 1,
+                            .cc_major = 8,
+                            .cc_minor = 6,
+                            .engines = 1,
+                            .codecs = 3,
+                            .capacity = 100,
                             .mem_total = 8192 * MIB};
     snprintf(board->uuid, sizeof board->uuid, "GPU-00000000-0000-4000-8000-%012x", index);
     int geforce = -1;
@@ -143,13 +148,13 @@ static void read_board(const struct reader *at, struct scene *scene) {
         else if ((v = value_of(word, "uuid"))) read_uuid(at, board, v);
         else if ((v = value_of(word, "pci"))) {
             int length = 0;
-            if (sscanf(v, "%8x:%2x:%2x.0%n", &board->pci_domain, &board->pci_bus, &board->pci_device, &length) != 3 || v[length])
+            if (sscanf(v, "%8x:%2x:%2x.0%n", &board->pci_domain, &board->pci_bus, &board->pci_device, &length) != 3 ||
+                v[length])
                 die(at, "not a PCI address like 00000000:01:00.0", v);
         } else if ((v = value_of(word, "cc"))) {
             board->cc_major = (int)number_to(at, v, '.', &v);
             board->cc_minor = (int)number(at, v);
-        }
-        else if ((v = value_of(word, "engines"))) board->engines = (unsigned)number(at, v);
+        } else if ((v = value_of(word, "engines"))) board->engines = (unsigned)number(at, v);
         else if ((v = value_of(word, "geforce"))) geforce = yes_or_no(at, v);
         else if ((v = value_of(word, "codecs"))) read_codecs(at, board, v);
         else if ((v = value_of(word, "encoder-util"))) board->encoder_util = (unsigned)number(at, v);
@@ -182,7 +187,8 @@ static unsigned board_number(const struct reader *at, const struct scene *scene,
 static void read_foreign(const struct reader *at, struct scene *scene) {
     if (scene->foreigns == MAX_LINES) die(at, "too many lines", at->word[0]);
     struct foreign *foreign = &scene->foreign[scene->foreigns++];
-    *foreign = (struct foreign){.width = 1920, .height = 1080, .fps = 60, .latency_us = 2000, .session = 1000 + at->line};
+    *foreign =
+        (struct foreign){.width = 1920, .height = 1080, .fps = 60, .latency_us = 2000, .session = 1000 + at->line};
     bool board = false, pid = false;
     const char *v;
     for (unsigned i = 1; i < at->words; i++) {
@@ -211,7 +217,8 @@ static void read_process(const struct reader *at, struct scene *scene) {
         if ((v = value_of(word, "board"))) process->board = board_number(at, scene, v), board = true;
         else if ((v = value_of(word, "pid"))) process->pid = (unsigned)number(at, v), pid = true;
         else if ((v = value_of(word, "mem"))) process->mem = number(at, v) * MIB, mem = true;
-        else if ((v = value_of(word, "type")) && (!strcmp(v, "compute") || !strcmp(v, "graphics"))) process->graphics = *v == 'g';
+        else if ((v = value_of(word, "type")) && (!strcmp(v, "compute") || !strcmp(v, "graphics")))
+            process->graphics = *v == 'g';
         else die(at, "no such key or value of a process", word);
     }
     if (!board || !pid || !mem) die(at, "board, pid and mem are required", at->word[0]);
@@ -239,7 +246,8 @@ static void read_fault(const struct reader *at, struct scene *scene, bool hang) 
 
 static void read_limit(const struct reader *at, struct scene *scene) {
     const char *code = at->words == 3 ? value_of(at->word[2], "code") : NULL;
-    if (at->words < 2 || at->words > 3 || (at->words == 3 && !code)) die(at, "a number and perhaps code= are wanted", at->word[0]);
+    if (at->words < 2 || at->words > 3 || (at->words == 3 && !code))
+        die(at, "a number and perhaps code= are wanted", at->word[0]);
     scene->limit = (int64_t)number(at, at->word[1]);
     if (code) scene->limit_code = (int)number(at, code);
 }
@@ -260,8 +268,7 @@ static void read_statement(const struct reader *at, struct scene *scene) {
     else if (!strcmp(word, "nvenc-api")) {
         scene->nvenc_major = (unsigned)number_to(at, only_word(at), '.', &v);
         scene->nvenc_minor = (unsigned)number(at, v);
-    }
-    else if (!strcmp(word, "limit")) read_limit(at, scene);
+    } else if (!strcmp(word, "limit")) read_limit(at, scene);
     else if (!strcmp(word, "race")) read_race(at, scene);
     else if (!strcmp(word, "fault")) read_fault(at, scene, false);
     else if (!strcmp(word, "hang")) read_fault(at, scene, true);
@@ -328,7 +335,10 @@ const struct scene *scene_now(void) {
 }
 
 static uint64_t count_call(const char *function) {
-    static struct { const char *name; uint64_t calls; } seen[MAX_FUNCTIONS];
+    static struct {
+        const char *name;
+        uint64_t calls;
+    } seen[MAX_FUNCTIONS];
     static unsigned functions;
     pthread_mutex_lock(&mutex);
     unsigned i = 0;
@@ -354,7 +364,8 @@ bool scene_refuses(const char *function, int absent, int *code) {
     uint64_t call = count_call(function);
     for (unsigned i = 0; i < scene->faults; i++) {
         const struct fault *fault = &scene->fault[i];
-        if (strcmp(fault->function, function) || (call != fault->call && !(fault->onwards && call > fault->call))) continue;
+        if (strcmp(fault->function, function) || (call != fault->call && !(fault->onwards && call > fault->call)))
+            continue;
         if (fault->hang) {
             scene_log("hang", "function=%s call=%llu", function, (unsigned long long)call);
             hang(fault->ms);

@@ -37,8 +37,8 @@
  *         engines=N                         NVENC engines (default 1). With 0, opening a session answers
  *                                           UNSUPPORTED_DEVICE (2) and nvmlDeviceGetEncoderCapacity NOT_SUPPORTED (3)
  *         geforce=yes|no                    counts under `limit` (default: yes if the name has "GeForce")
- *         codecs=h264,hevc,av1              what its engines encode, as listed by nvEncGetEncodeGUIDs (default h264,hevc);
- *                                           an encoder can be initialised for h264 only
+ *         codecs=h264,hevc,av1              what its engines encode, as listed by nvEncGetEncodeGUIDs (default
+ *                                           h264,hevc); an encoder can be initialised for h264 only
  *         encoder-util=PERCENT decoder-util=PERCENT gpu-util=PERCENT mem-util=PERCENT   (default 0)
  *         capacity=PERCENT                  encoder capacity left, for every codec (default 100)
  *         mem-total=MIB mem-used=MIB        (default 8192 and 0) `mem-used` is what other programs use; what the
@@ -71,7 +71,8 @@
  * One line an event, each one write: the event, `pid=`, then what belongs to it.
  *
  *     open pid= session= board=                                  a session is open
- *     refused pid= [board=] code= reason=limit|no-engine|memory|version    ... or is not
+ *     refused pid= [board=] code= reason=limit|no-engine|memory|version
+ *                                                                ... or is not
  *     initialize pid= session= size=WxH fps=NUM/DEN bitrate= gop= bframes= preset= tuning= aud=
  *     reconfigure pid= session= size=WxH fps=NUM/DEN bitrate= max-bitrate= vbv= reset= idr=
  *     force-idr pid= session= frame=                             a picture that the caller asked to be an IDR
@@ -82,12 +83,12 @@
  *     fault pid= function= call= code=
  *     hang pid= function= call=
  *     violation pid= function= code= what="..."                  a call that the real driver refuses as well
- *     leak pid= kind= handle= [session=]                         at the process's exit: a handle not given back. Kinds: session,
+ *     leak pid= kind= handle= [session=]                         a handle not given back, at the process's exit or its
+ *                                                                session's or context's end. Kinds: session,
  *                                                                input-buffer, bitstream-buffer, registered-resource,
  *                                                                mapped-resource, locked-input, locked-bitstream,
  *                                                                nvml-init, context, primary-context, memory,
- *                                                                host-memory, stream, event. What belongs to a session
- *                                                                that is closed leaks at its close.
+ *                                                                host-memory, stream, event
  */
 #ifndef STANDIN_SCENE_H
 #define STANDIN_SCENE_H
@@ -129,8 +130,8 @@ struct fault {
     char function[64];
     uint64_t call;
     bool onwards, hang;
-    int code;    /* of a fault */
-    int64_t ms;  /* of a hang; -1 for ever */
+    int code;   /* of a fault */
+    int64_t ms; /* of a hang; -1 for ever */
 };
 
 struct scene {

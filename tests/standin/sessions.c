@@ -10,10 +10,11 @@ int main(void) {
     for (unsigned i = 0; i < count; i++) {
         const struct seen *s = &seen[i];
         if (s->kind != KIND_SESSION) continue;
-        printf("session=%u pid=%u board=%u codec=%u size=%ux%u fps=%u/%u bitrate=%u max-bitrate=%u vbv=%u gop=%u frames=%llu "
+        printf("session=%u pid=%u board=%u codec=%u size=%ux%u fps=%u/%u bitrate=%u max-bitrate=%u vbv=%u gop=%u "
+               "frames=%llu "
                "measured-fps=%u latency-us=%u\n",
-               s->id, s->pid, s->board, s->codec, s->width, s->height, s->fps_num, s->fps_den, s->bitrate, s->max_bitrate, s->vbv,
-               s->gop, (unsigned long long)s->frames, s->fps, s->latency_us);
+               s->id, s->pid, s->board, s->codec, s->width, s->height, s->fps_num, s->fps_den, s->bitrate,
+               s->max_bitrate, s->vbv, s->gop, (unsigned long long)s->frames, s->fps, s->latency_us);
     }
     return 0;
 }

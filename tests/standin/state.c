@@ -263,10 +263,20 @@ unsigned state_see(struct seen into[MAX_ENTRIES]) {
         uint32_t pid;
         if (entry->kind == KIND_FREE || !lives(slot, &pid)) continue;
         struct seen *seen = &into[count++];
-        *seen = (struct seen){.kind = entry->kind, .id = entry->id, .pid = pid, .board = entry->board, .mem = entry->mem,
-                              .codec = entry->codec, .width = entry->width, .height = entry->height,
-                              .fps_num = entry->fps_num, .fps_den = entry->fps_den, .bitrate = entry->bitrate,
-                              .max_bitrate = entry->max_bitrate, .vbv = entry->vbv, .gop = entry->gop,
+        *seen = (struct seen){.kind = entry->kind,
+                              .id = entry->id,
+                              .pid = pid,
+                              .board = entry->board,
+                              .mem = entry->mem,
+                              .codec = entry->codec,
+                              .width = entry->width,
+                              .height = entry->height,
+                              .fps_num = entry->fps_num,
+                              .fps_den = entry->fps_den,
+                              .bitrate = entry->bitrate,
+                              .max_bitrate = entry->max_bitrate,
+                              .vbv = entry->vbv,
+                              .gop = entry->gop,
                               .frames = entry->frames};
         if (entry->kind == KIND_SESSION) measure(entry, seen);
     }

@@ -7,9 +7,8 @@ use nvml_wrapper::enum_wrappers::device::EncoderType;
 use nvml_wrapper::enums::device::UsedGpuMemory;
 use nvml_wrapper::error::NvmlError;
 
-use crate::call;
 use crate::child;
-use crate::encoder::Nvenc;
+use crate::encoder::{Nvenc, call};
 use crate::standin::{Board, Mig, Scene};
 
 const MIB: u64 = 1024 * 1024;

@@ -34,7 +34,6 @@ pub struct Nvenc {
 }
 
 /// Calls a function of the API's list.
-#[macro_export]
 macro_rules! call {
     ($api:expr, $function:ident($($argument:expr),*)) => {
         // SAFETY: the list was filled by the library, which is loaded as long as its `Nvenc`; the arguments are those of the
@@ -42,6 +41,7 @@ macro_rules! call {
         $crate::encoder::check(unsafe { $api.$function.unwrap()($($argument),*) })
     };
 }
+pub(crate) use call;
 
 impl Nvenc {
     pub fn load() -> Result<Nvenc, Code> {
@@ -63,7 +63,6 @@ impl Nvenc {
         };
         // SAFETY: the list is valid for writing.
         check(unsafe { create(&mut api) })?;
-        drop(create);
         Ok(Nvenc { library, api, cuda })
     }
 

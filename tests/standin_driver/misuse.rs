@@ -4,9 +4,8 @@ use std::ptr;
 
 use nvidia_video_codec_sdk::sys::nvEncodeAPI::*;
 
-use crate::call;
 use crate::child;
-use crate::encoder::{EOS, Encoder, NV12, Nvenc, create_input, parameters};
+use crate::encoder::{EOS, Encoder, NV12, Nvenc, call, create_input, parameters};
 use crate::standin::Scene;
 
 const SIZE: (u32, u32) = (640, 360);

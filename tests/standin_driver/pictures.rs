@@ -8,7 +8,7 @@ use h264_reader::nal::{Nal, RefNal, UnitType};
 use nvidia_video_codec_sdk::sys::nvEncodeAPI::*;
 
 use crate::child;
-use crate::encoder::{ABGR, ARGB, Encoder, IDR, IYUV, NV12, Nvenc, Unit};
+use crate::encoder::{ABGR, ARGB, Encoder, IDR, IYUV, NV12, Nvenc, Unit, call};
 use crate::standin::Scene;
 
 /// Planar 4:2:0 pixels of a picture: noise, but for a frame's number of rows that change from one picture to the next.
@@ -193,17 +193,17 @@ fn pictures_in_device_memory_come_back_exactly() {
         bufferFormat: NV12,
         ..Default::default()
     };
-    crate::call!(nvenc.api, nvEncRegisterResource(encoder.handle, &mut resource)).unwrap();
+    call!(nvenc.api, nvEncRegisterResource(encoder.handle, &mut resource)).unwrap();
     let mut map = NV_ENC_MAP_INPUT_RESOURCE {
         version: NV_ENC_MAP_INPUT_RESOURCE_VER,
         registeredResource: resource.registeredResource,
         ..Default::default()
     };
-    crate::call!(nvenc.api, nvEncMapInputResource(encoder.handle, &mut map)).unwrap();
+    call!(nvenc.api, nvEncMapInputResource(encoder.handle, &mut map)).unwrap();
     encoder.submit_from(map.mappedResource, 0).unwrap();
     let unit = encoder.collect().unwrap();
-    crate::call!(nvenc.api, nvEncUnmapInputResource(encoder.handle, map.mappedResource)).unwrap();
-    crate::call!(nvenc.api, nvEncUnregisterResource(encoder.handle, resource.registeredResource)).unwrap();
+    call!(nvenc.api, nvEncUnmapInputResource(encoder.handle, map.mappedResource)).unwrap();
+    call!(nvenc.api, nvEncUnregisterResource(encoder.handle, resource.registeredResource)).unwrap();
     encoder.close();
     assert!(decode(&unit.bytes) == picture);
 }
@@ -294,7 +294,7 @@ fn a_running_encoder_takes_another_rate_and_size() {
             config.rcParams.vbvBufferSize = 30_000;
         })
         .unwrap();
-    crate::call!(nvenc.api, nvEncDestroyInputBuffer(encoder.handle, encoder.input)).unwrap();
+    call!(nvenc.api, nvEncDestroyInputBuffer(encoder.handle, encoder.input)).unwrap();
     encoder.input = crate::encoder::create_input(&nvenc, encoder.handle, (640, 360), IYUV).unwrap();
     let changed = encoder.encode(&pictures[1], 0);
     assert!(changed.idr && sps(&changed).pixel_dimensions().unwrap() == (640, 360));

@@ -6,7 +6,7 @@ use nvml_wrapper::Nvml;
 use nvml_wrapper::error::NvmlError;
 
 use crate::child::{self, Staying};
-use crate::encoder::{Encoder, NV12, Nvenc};
+use crate::encoder::{Encoder, NV12, Nvenc, call};
 use crate::standin::{Board, Foreign, Scene, Video};
 
 const SIZE: (u32, u32) = (640, 360);
@@ -49,7 +49,7 @@ fn open_all(nvenc: &Nvenc, expected: &[Result<(), u32>]) {
     let opened: Vec<_> = expected.iter().map(|_| nvenc.open()).collect();
     assert_eq!(opened.iter().map(|one| one.map(|_| ())).collect::<Vec<_>>(), expected);
     for encoder in opened.into_iter().flatten() {
-        crate::call!(nvenc.api, nvEncDestroyEncoder(encoder)).unwrap();
+        call!(nvenc.api, nvEncDestroyEncoder(encoder)).unwrap();
     }
 }
 
@@ -92,6 +92,33 @@ fn the_limit_is_the_machines_and_a_kill_frees_a_session() {
 }
 
 #[test]
+fn the_limit_holds_however_holders_die() {
+    let test = "sessions::the_limit_holds_however_holders_die";
+    if child::role().is_some() {
+        let nvenc = Nvenc::load().unwrap();
+        while nvenc.open().is_err() {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        return child::stay();
+    }
+    let scene = Scene::geforce(2);
+    let mut all: Vec<Staying> = (0..4).map(|_| Staying::start(&scene, test, "hold")).collect();
+    for _ in 0..20 {
+        let holders = scene.wait_for("two holders", |_| {
+            let open = scene.sessions();
+            assert!(open.len() <= 2, "{open:?}");
+            (open.len() == 2).then_some(open)
+        });
+        let dead = all.iter().position(|one| one.pid() == holders[0].pid).unwrap();
+        all[dead].kill();
+        all.push(Staying::start(&scene, test, "hold"));
+        all.remove(dead);
+    }
+    drop(all);
+    assert_eq!((scene.sessions(), scene.violations()), (vec![], vec![]));
+}
+
+#[test]
 fn what_a_board_answers_to_an_open() {
     let test = "sessions::what_a_board_answers_to_an_open";
     match child::role().as_deref() {
@@ -100,7 +127,7 @@ fn what_a_board_answers_to_an_open() {
             let (first, second) = (Nvenc::on_device(0).unwrap(), Nvenc::on_device(1).unwrap());
             let encoder = first.open().unwrap();
             open_all(&second, &[Ok(()), Err(21)]);
-            crate::call!(first.api, nvEncDestroyEncoder(encoder)).unwrap();
+            call!(first.api, nvEncDestroyEncoder(encoder)).unwrap();
             return;
         }
         Some("ten") => return open_all(&Nvenc::load().unwrap(), &[Ok(()), Err(10)]),
@@ -302,7 +329,7 @@ fn what_is_not_given_back_is_told() {
     let nvenc = Nvenc::load().unwrap();
     let mut encoder = Encoder::new(&nvenc, SIZE, NV12, |_| {});
     if child::role().unwrap() == "buffers" {
-        crate::call!(nvenc.api, nvEncDestroyEncoder(encoder.handle)).unwrap();
+        call!(nvenc.api, nvEncDestroyEncoder(encoder.handle)).unwrap();
         return;
     }
     encoder.submit(0).unwrap();

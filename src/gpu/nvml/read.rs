@@ -299,7 +299,7 @@ fn classify(error: &NvmlError) -> (Driver, String) {
         NvmlError::NotFound => Driver::NoGpu,
         _ => Driver::Fault,
     };
-    (driver, error.to_string())
+    (driver, error.to_string().replace("a libloading error occurred: ", ""))
 }
 
 /// The version in `/proc/driver/nvidia/version`, whose first line is such as "NVRM version: NVIDIA UNIX x86_64 Kernel Module

@@ -95,7 +95,8 @@ pub trait Encoder: Send {
     /// `idr`: make it an IDR with parameter sets (JPEG: every unit is key anyway).
     fn submit(&mut self, frame: Frame, idr: bool) -> Result<()>;
 
-    /// Changes bit rate, frame rate or quality in place, without an IDR. The size stays that of the opening.
+    /// Changes bit rate, frame rate or quality in place, without an IDR. A size that it cannot take in place is an error, and
+    /// the encoder to be opened anew; the first frame of one that it can is to be an IDR.
     fn reconfigure(&mut self, config: &Config) -> Result<()>;
 }
 
@@ -103,8 +104,10 @@ pub trait Encoder: Send {
 pub(crate) enum Open {
     Freely(fn(&Config, Output) -> Result<Box<dyn Encoder>>),
     /// Only with a slot of the machine in hand.
-    WithSlot(fn(&Config, Slot, Output) -> Result<Box<dyn Encoder>, Refused>),
+    WithSlot(OpenWithSlot),
 }
+
+type OpenWithSlot = fn(&Config, Slot, Output) -> Result<Box<dyn Encoder>, Refused>;
 
 /// Why there is no encoder.
 #[derive(Clone, Debug)]
@@ -178,7 +181,7 @@ enum Tried {
 fn walk<T>(
     codec: Codec,
     choice: Choice,
-    mut attempt: impl FnMut(Open) -> Result<(T, Option<String>), Tried>,
+    mut attempt: impl FnMut(&str, Open) -> Result<(T, Option<String>), Tried>,
 ) -> Result<(T, Info), Failure> {
     if codec == Codec::H264 && choice.codec() == Codec::Jpeg {
         return Err(Error::usage("this worker encodes JPEG only").hint("start it with --encoder auto").into());
@@ -192,7 +195,7 @@ fn walk<T>(
             passed = passed.or(Some((row.name, Cause::Requested, detail)));
             continue;
         }
-        match (row.find)().map_err(Tried::Unfit).and_then(&mut attempt) {
+        match (row.find)().map_err(Tried::Unfit).and_then(|open| attempt(row.name, open)) {
             Ok((done, slot)) => {
                 let since = crate::clock::rfc3339_now();
                 // A row that comes before a hardware one in its own right is no fallback.
@@ -222,36 +225,58 @@ fn walk<T>(
 
 /// What would encode a codec, and why.
 pub fn preview(codec: Codec, choice: Choice) -> Result<Info> {
-    Ok(walk(codec, choice, |_| Ok(((), None))).map(|((), info)| info)?)
+    Ok(walk(codec, choice, |_, _| Ok(((), None))).map(|((), info)| info)?)
 }
 
-/// Opens the back end for a codec under the user's choice. `output` makes what takes its units, for each back end that is
+/// A back end that failed at work, and how: it is passed over for a while.
+#[derive(Clone, Debug)]
+pub struct Setback {
+    pub backend: &'static str,
+    pub error: Error,
+}
+
+/// Opens the back end for a codec under the user's choice, but not the one of `setback`. `output` makes what takes its units, for each back end that is
 /// tried.
 pub fn open(
     codec: Codec,
     choice: Choice,
     config: &Config,
     slots: &Slots,
+    setback: Option<&Setback>,
     output: impl Fn() -> Output,
 ) -> Result<(Box<dyn Encoder>, Info), Failure> {
-    walk(codec, choice, |open| match open {
-        Open::Freely(open) => match open(config, output()) {
-            Ok(encoder) => Ok((encoder, None)),
-            Err(error) => Err(Tried::Over(Failure::Failed(error))),
-        },
-        Open::WithSlot(open) => {
-            let slot = slots.take(codec, config.size).map_err(|denied| without_slot(denied, slots.when_full))?;
-            let name = slot.name();
-            match open(config, slot, output()) {
-                Ok(encoder) => Ok((encoder, Some(name))),
-                // The driver bears fewer than was thought, or programs took sessions that it does not tell of.
-                Err(Refused { cause: Cause::Limit, error }) if slots.when_full != WhenFull::Software => {
-                    Err(Tried::Over(Failure::NoSlot(slots.refused(error.to_string()))))
-                }
-                Err(refused) => Err(Tried::Unfit(refused)),
-            }
+    walk(codec, choice, |backend, open| {
+        if let Some(setback) = setback.filter(|setback| setback.backend == backend) {
+            return Err(Tried::Unfit(Refused { cause: Cause::Fault, error: setback.error.clone() }));
+        }
+        match open {
+            Open::Freely(open) => match open(config, output()) {
+                Ok(encoder) => Ok((encoder, None)),
+                Err(error) => Err(Tried::Over(Failure::Failed(error))),
+            },
+            Open::WithSlot(open) => with_slot(open, codec, config, slots, output()),
         }
     })
+}
+
+/// Opens a back end that needs a slot; `Ok` with the slot's name.
+fn with_slot(
+    open: OpenWithSlot,
+    codec: Codec,
+    config: &Config,
+    slots: &Slots,
+    output: Output,
+) -> Result<(Box<dyn Encoder>, Option<String>), Tried> {
+    let slot = slots.take(codec, config.size).map_err(|denied| without_slot(denied, slots.when_full))?;
+    let name = slot.name();
+    match open(config, slot, output) {
+        Ok(encoder) => Ok((encoder, Some(name))),
+        // The driver bears fewer than was thought, or programs took sessions that it does not tell of.
+        Err(Refused { cause: Cause::Limit, error }) if slots.when_full != WhenFull::Software => {
+            Err(Tried::Over(Failure::NoSlot(slots.refused(error.to_string()))))
+        }
+        Err(refused) => Err(Tried::Unfit(refused)),
+    }
 }
 
 /// What becomes of an encoder that got no slot.

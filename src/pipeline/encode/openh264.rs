@@ -68,7 +68,7 @@ impl Encoder for OpenH264 {
 
     fn reconfigure(&mut self, config: &Config) -> Result<()> {
         if config.size != self.config.size {
-            return Err(Error::bug("OpenH264 keeps its size"));
+            return Err(Error::failed("OpenH264 keeps its size"));
         }
         if config.fps != self.config.fps {
             let mut fps = config.fps as f32;

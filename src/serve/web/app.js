@@ -148,13 +148,13 @@ function told(message) {
       clock.reset();
       frames.clear();
       newest = server = null;
+      if (!hello.codecs.includes(via === 'mjpeg' ? 'jpeg' : 'h264')) return fall_on('this worker encodes JPEG only');
       player.open();
       show_hint();
       return say();
     case 'config':
       config = message;
       link.bye = '';
-      if (config.codec === 'mjpeg' && via !== 'mjpeg') return fall_on('the server sends JPEG pictures only');
       resized(config.width, config.height);
       if (player.configure) player.configure(config);
       return;
