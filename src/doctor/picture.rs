@@ -218,8 +218,7 @@ fn slots() -> Result<Slots> {
     let Some(pool) = Pool::existing()? else { return Ok(Slots::default()) };
     let seen = pool.slots()?;
     let files = holders::files(&pool, &seen)?;
-    let owner = |seen: &Seen| seen.record.as_ref().map(holders::owner);
-    let all: Vec<(Seen, Option<Owner>)> = seen.into_iter().map(|seen| (seen.clone(), owner(&seen))).collect();
+    let all = holders::owned(seen);
     let lost = |(seen, owner): &(Seen, Option<Owner>)| seen.held && matches!(owner, None | Some(Owner::Dead(_)));
     let holders = if all.iter().any(lost) { holders::all(&files).all } else { Vec::new() };
     Ok(Slots { dir: Some(pool.path().display().to_string()), all, files, holders })
