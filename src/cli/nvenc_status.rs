@@ -85,6 +85,7 @@ pub fn run(args: &NvencStatusArgs, resolved: Resolved<NvencStatusKeys>, printer:
     let Some(seconds) = args.watch else {
         let picture = picture::take(&options)?;
         printer.show(&picture)?;
+        picture.remedy().iter().for_each(|words| printer.note(words));
         return Ok(picture.code().into());
     };
     loop {

@@ -78,7 +78,8 @@ enum Seeing {
 }
 
 fn holder(pid: u32, files: &[File]) -> Seeing {
-    // What holds a descriptor has a start; its locks are looked at after that, so that they are not an earlier process's.
+    // Its start is read first: were the number another process's by the next line, the start would not be that one's, and
+    // nothing would come of it.
     let Some(stat) = proc::stat(pid) else { return Seeing::Locks(Vec::new()) };
     let Some(locks) = locks(pid, files) else { return Seeing::Hidden };
     let holder = |lock| Holder {
@@ -148,6 +149,15 @@ pub fn owner(record: &Record) -> Owner {
         Some(stat) if stat.ended => Owner::Dead("has ended"),
         Some(_) => Owner::Alive,
     }
+}
+
+/// Slots, and who owns them by their records.
+pub fn owned(slots: Vec<Seen>) -> Vec<(Seen, Option<Owner>)> {
+    let with_owner = |seen: Seen| {
+        let owner = seen.record.as_ref().map(owner);
+        (seen, owner)
+    };
+    slots.into_iter().map(with_owner).collect()
 }
 
 /// A process of an inner namespace can be seen from an outer one, under another number. From anywhere else, what is not seen

@@ -14,7 +14,7 @@ use crate::clock::rfc3339_now;
 use crate::config::Secret;
 use crate::error::{Error, Kind, Result};
 use crate::exit::Code;
-use crate::gpu::{self, Capacities, Codec, Driver, Hung, Inventory};
+use crate::gpu::{self, Capacities, Codec, Driver, Hung, Inventory, Verdict};
 use crate::lease::{Limit, Pool, Seen, slot_name};
 use crate::proc;
 use crate::wire::lease::Record;
@@ -38,6 +38,8 @@ pub struct Picture {
     /// RFC 3339.
     pub at: String,
     pub driver: DriverInfo,
+    /// Whether NVENC can be used here, and where not, why and what to do.
+    pub verdict: Verdict,
     pub limit: LimitInfo,
     /// Open sessions that count against the limit.
     pub sessions_used: Option<u32>,
@@ -147,20 +149,23 @@ pub struct Process {
 /// Asks everybody at once.
 ///
 /// # Errors
-/// Only where threads cannot be started: what cannot be asked is null, and among the document's errors.
+/// Only where the system has no resources left to ask anybody: what does not answer is null.
 pub fn take(options: &Options) -> Result<Picture> {
     let timeout = options.timeout;
     let inventory = within(timeout + MARGIN, move || gpu::inventory(timeout));
+    let nvenc = within(timeout, gpu::nvenc::library);
     let slots = within(timeout, slots);
     let workers = ask(options)?;
     let inventory = inventory.get().unwrap_or_default();
+    let nvenc = nvenc.get().unwrap_or_else(|| Err("it could not be loaded in time".into()));
+    let verdict = gpu::verdict(&inventory, nvenc.as_ref().map_err(String::as_str).copied());
     let mut errors = Vec::new();
     let slots = slots.get().unwrap_or_else(|| {
         Err(Error::new(Kind::Unreachable, "the encoder slots cannot be looked at")
             .cause(format!("their gate stays locked, for {} s by now", timeout.as_secs_f64())))
     });
     let slots = slots.map_err(|error| errors.push(error)).ok();
-    Ok(assemble(options, &inventory, slots, workers, errors))
+    Ok(assemble(options, &inventory, verdict, slots, workers, errors))
 }
 
 /// NVML's own limit comes first.
@@ -213,8 +218,7 @@ fn slots() -> Result<Slots> {
     let Some(pool) = Pool::existing()? else { return Ok(Slots::default()) };
     let seen = pool.slots()?;
     let files = holders::files(&pool, &seen)?;
-    let owner = |seen: &Seen| seen.record.as_ref().map(holders::owner);
-    let all: Vec<(Seen, Option<Owner>)> = seen.into_iter().map(|seen| (seen.clone(), owner(&seen))).collect();
+    let all = holders::owned(seen);
     let lost = |(seen, owner): &(Seen, Option<Owner>)| seen.held && matches!(owner, None | Some(Owner::Dead(_)));
     let holders = if all.iter().any(lost) { holders::all(&files).all } else { Vec::new() };
     Ok(Slots { dir: Some(pool.path().display().to_string()), all, files, holders })
@@ -223,6 +227,7 @@ fn slots() -> Result<Slots> {
 fn assemble(
     options: &Options,
     inventory: &Inventory,
+    verdict: Verdict,
     slots: Option<Slots>,
     workers: Vec<Worker>,
     errors: Vec<Error>,
@@ -252,6 +257,7 @@ fn assemble(
         .map(|(gpu, session)| session_row(gpu, session, slots_or_none, files));
     Picture {
         at: rfc3339_now(),
+        verdict,
         driver: DriverInfo {
             state: inventory.driver,
             detail: inventory.detail.clone(),
@@ -359,9 +365,16 @@ fn process(holder: &Holder) -> Process {
 }
 
 impl Picture {
+    /// What to do where this host cannot encode on a GPU, for people.
+    pub fn remedy(&self) -> Option<String> {
+        let Verdict { usable: false, detail, remedy, .. } = &self.verdict else { return None };
+        let remedy = remedy.as_ref().map(|remedy| format!("\n{remedy}")).unwrap_or_default();
+        Some(format!("no encoding on a GPU: {detail}{remedy}"))
+    }
+
     /// 1 where something is wrong: a worker in `error`, a slot that is held on after its owner's death, more sessions than
-    /// the limit. Otherwise what keeps the picture from being whole: 5 where driver or slots did not answer in time, 4 where they may not be
-    /// asked, 3 where there is no driver or no GPU. Else 0.
+    /// the limit. Otherwise what keeps the picture from being whole: 5 where driver or slots did not answer in time, 4 where
+    /// they may not be asked, 3 where there is no driver or no GPU. Else 0.
     pub fn code(&self) -> Code {
         let in_error = |worker: &Worker| worker.status.state == State::Worker(status::State::Error);
         let orphaned = |lease: &Lease| lease.held && lease.alive == Some(false);
@@ -412,8 +425,13 @@ mod tests {
         Inventory { driver: Driver::Ready, driver_version, gpus: vec![gpu], ..Inventory::default() }
     }
 
+    /// The verdict where the encoder's library is there.
+    fn encodes(inventory: &Inventory) -> Verdict {
+        gpu::verdict(inventory, Ok(()))
+    }
+
     fn bare(inventory: &Inventory, limit: Option<u32>) -> Picture {
-        assemble(&options(limit), inventory, Some(Slots::default()), Vec::new(), Vec::new())
+        assemble(&options(limit), inventory, encodes(inventory), Some(Slots::default()), Vec::new(), Vec::new())
     }
 
     #[test]
@@ -468,7 +486,14 @@ mod tests {
         ];
         for (inventory, lease, worker, errors, code) in cases {
             let limit = if inventory == full { 1 } else { 2 };
-            let mut picture = assemble(&options(Some(limit)), &inventory, None, worker.into_iter().collect(), errors);
+            let mut picture = assemble(
+                &options(Some(limit)),
+                &inventory,
+                encodes(&inventory),
+                None,
+                worker.into_iter().collect(),
+                errors,
+            );
             picture.leases = Some(lease.into_iter().collect());
             assert_eq!(picture.code(), code, "{picture:?}");
         }

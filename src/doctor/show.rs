@@ -58,11 +58,9 @@ impl Picture {
             Driver::Hung => "the NVIDIA driver does not answer".into(),
             Driver::Fault => "the NVIDIA driver fails".into(),
         };
-        let detail =
-            driver.detail.iter().filter(|_| driver.state != Driver::Ready).map(|detail| format!(" ({detail})"));
         let hung = driver.hung.iter().map(|hung| format!("; {} has not returned for {} ms", hung.call, hung.for_ms));
         let used = (driver.state == Driver::Ready).then(|| format!("; {}", self.used_words()));
-        std::iter::once(state).chain(detail).chain(hung).chain(used).collect()
+        std::iter::once(state).chain(hung).chain(used).collect()
     }
 
     fn used_words(&self) -> String {

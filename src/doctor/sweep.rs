@@ -135,9 +135,7 @@ fn observe(pool: Option<&Pool>) -> Result<Facts> {
     // A free slot has no holder to look for.
     let held: Vec<_> = files.into_iter().zip(&slots).filter(|(_, seen)| seen.held).map(|(file, _)| file).collect();
     let holders = holders::all(&held);
-    let owner = |seen: &Seen| seen.record.as_ref().map(holders::owner);
-    let slots: Vec<(Seen, Option<Owner>)> =
-        slots.into_iter().map(|seen| (owner(&seen), seen)).map(|(o, s)| (s, o)).collect();
+    let slots = holders::owned(slots);
     let namespace = proc::own_namespace();
     let live: Vec<u32> = slots
         .iter()

@@ -146,6 +146,7 @@ fn five_workers_on_two_slots_are_shown_right_in_each_cell() {
 fn each_kind_of_worker_is_a_row() {
     let place = Place::new(Scene::geforce(3));
     let live = place.worker(0, &[]);
+    live.await_state(SOON, "idle");
     let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let hung = server(None);
     let nonsense = server(Some("220 mail.example ESMTP\r\n"));
@@ -215,14 +216,19 @@ fn without_a_driver_leases_and_workers_are_shown_all_the_same() {
     let place = Place::new(Scene::without_driver());
     let lease = place.lease("omega-1");
     let worker = place.worker(0, &[]);
+    worker.await_state(SOON, "idle");
     let url = format!("http://{}", worker.addr);
     let (code, shown) = place.json(&["nvenc-status", "--worker", &url]);
     assert_eq!((code, &shown["driver"]["state"]), (3, &"no-library".into()), "{shown:#}");
     assert_eq!((&shown["sessions"], &shown["sessions_used"]), (&Value::Null, &Value::Null));
     assert_eq!(rows(&shown, "leases")[0]["holder"]["pid"], lease.owner.id());
     assert_eq!(rows(&shown, "workers")[0]["state"], "idle");
-    let table = place.gsk(&["nvenc-status"]).out;
-    assert!(table.starts_with("GPUs: no NVIDIA driver (") && table.contains("omega-1 (pid "), "{table}");
+    let table = place.gsk(&["nvenc-status"]);
+    assert!(table.out.starts_with("GPUs: no NVIDIA driver\n") && table.out.contains("omega-1 (pid "), "{table:?}");
+    assert!(
+        table.err.starts_with("note: no encoding on a GPU: no NVIDIA driver: ") && table.err.contains("sudo apt"),
+        "{table:?}"
+    );
 }
 
 #[test]
@@ -255,6 +261,11 @@ fn boards_without_an_engine_and_professional_ones() {
     let gpu = &rows(&shown, "gpus")[0];
     assert_eq!((code, &gpu["engines"], &gpu["sessions"]), (0, &0.into(), &0.into()), "{shown:#}");
     assert_eq!(shown["limit"]["sessions"], 0, "{shown:#}");
+    assert_eq!(
+        (&shown["verdict"]["usable"], &shown["verdict"]["cause"]),
+        (&false.into(), &"no-engine".into()),
+        "{shown:#}"
+    );
     let (code, shown) = Place::new(Scene::of(Board::rtx())).json(&["nvenc-status"]);
     assert_eq!(
         (code, &shown["limit"]["kind"], &shown["limit"]["sessions"]),

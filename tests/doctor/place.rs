@@ -183,7 +183,6 @@ pub struct Bystander(Child);
 impl Bystander {
     /// Its command line holds these words.
     pub fn start(words: &[&str]) -> Bystander {
-        // No inherited descriptors but its own.
         let mut command = Command::new("sleep");
         command.arg0(words.join(" ")).arg("1000").stdin(Stdio::null()).stdout(Stdio::null());
         Bystander(command.spawn().unwrap())

@@ -32,6 +32,12 @@ pub fn find() -> Result<(), Refused> {
     cuda::find().map_err(from_cuda)
 }
 
+/// Whether this host's driver has an encoder library that can be used, or why not. Touches nothing of CUDA, and no board.
+pub fn library() -> Result<(), String> {
+    let why = |refused: Refused| refused.error.cause.unwrap_or(refused.error.what);
+    api::Api::get().map(drop).map_err(why)
+}
+
 /// The devices to try, in order.
 fn candidates(wanted: Option<&str>) -> Result<Vec<cuda::Device>, Refused> {
     let mut devices = cuda::devices().map_err(from_cuda)?;
