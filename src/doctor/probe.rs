@@ -61,7 +61,7 @@ pub fn run() -> Result<Trial> {
 
 fn no_driver(inventory: &gpu::Inventory) -> Error {
     let library = gpu::nvenc::find().map_err(|refused| refused.to_string());
-    let verdict = gpu::verdict(inventory, library.as_ref().map(|()| ()).map_err(String::as_str));
+    let verdict = gpu::verdict(inventory, library.as_ref().copied().map_err(String::as_str));
     let error = Error::missing("there are no encoder sessions to try").cause(&verdict.detail);
     verdict.remedy.iter().fold(error, |error, remedy| error.hint(remedy))
 }

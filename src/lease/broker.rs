@@ -192,7 +192,9 @@ mod tests {
         let both = [slot(0, 10, HERE), slot(1, 20, HERE)];
         let away = [slot(0, 10, HERE), slot(1, 20, THERE)];
         let unnamed = [Seen { index: 0, held: true, record: None }];
-        let cases: &[(&[Seen], &[u32], bool, u32, &str)] = &[
+        /// Slots, the sessions' pids, whether these are of our namespace, how many are foreign, and why.
+        type Case<'a> = (&'a [Seen], &'a [u32], bool, u32, &'a str);
+        let cases: &[Case] = &[
             (&[], &[], true, 0, "nothing"),
             (&[], &[50, 51], true, 2, "nobody holds a slot"),
             (&mine, &[10], true, 0, "the holder itself"),

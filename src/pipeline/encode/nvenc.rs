@@ -1,10 +1,10 @@
 //! H.264 by NVENC, from frames in host memory.
 //!
 //! Frames are converted straight into the encoder's own memory, on the thread that submits them; a second thread waits for
-//! the access units and hands them to the output, in order. At most [`IN_FLIGHT`] frames are in the encoder: `submit`
+//! the access units and hands them to the output, in order. At most `IN_FLIGHT` frames are in the encoder: `submit`
 //! returns when the next one may come, so that it is the newest there is then, and not one that has waited.
 //!
-//! A driver that keeps an access unit to itself is given [`ANSWER`]: then `submit` fails, and dropping the encoder leaves
+//! A driver that keeps an access unit to itself is given `ANSWER`: then `submit` fails, and dropping the encoder leaves
 //! the waiting thread behind, with the session and its slot, which are given back if the driver ever does answer. What
 //! cannot be bounded are the calls that `submit`, `reconfigure` and [`open`] make themselves; the driver's documentation
 //! has none of them wait.
