@@ -328,7 +328,7 @@ _gsk() {
             return 0
             ;;
         gsk__subcmd__nvenc__subcmd__status)
-            opts="-q -v -h --workers --base-port --host --worker --timeout --slots --watch --format --color --json --quiet --verbose --config --print-config --help"
+            opts="-q -v -h --workers --base-port --host --worker --timeout --slots --watch --probe --format --color --json --quiet --verbose --config --print-config --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

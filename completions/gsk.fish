@@ -136,6 +136,7 @@ complete -c gsk -n "__fish_gsk_using_subcommand nvenc-status" -l color -d 'When 
 always\t'Wherever it goes'
 never\t'Not at all'"
 complete -c gsk -n "__fish_gsk_using_subcommand nvenc-status" -l config -d 'Settings file to read in place of ./gsk.yaml; it is trusted with programs and addresses' -r -F
+complete -c gsk -n "__fish_gsk_using_subcommand nvenc-status" -l probe -d 'First find the machine\'s real limit: open encoder sessions until the driver refuses one, close them all, and keep the answer for all who take slots with this driver; nobody else gets a slot meanwhile'
 complete -c gsk -n "__fish_gsk_using_subcommand nvenc-status" -l json -d 'Short for --format json'
 complete -c gsk -n "__fish_gsk_using_subcommand nvenc-status" -s q -l quiet -d 'Say only what failed'
 complete -c gsk -n "__fish_gsk_using_subcommand nvenc-status" -s v -l verbose -d 'Log more; twice for everything'

@@ -207,7 +207,7 @@ fn run(globals: &Globals, task: &Task, printer: &mut Printer) -> Result<ExitCode
             let resolved = config::resolve(&args.keys, &layers)?;
             match globals.print_config {
                 true => print_config(&shared, Some(&resolved), printer),
-                false => nvenc_status::run(args.watch, resolved, printer),
+                false => nvenc_status::run(args, resolved, printer),
             }
         }
         Task::Public(Command::Cleanup(args)) => {

@@ -10,6 +10,7 @@ use super::value::{self, Span, as_text};
 use crate::client::Target;
 use crate::config::{Keys, Resolved};
 use crate::doctor::picture::{self, Options};
+use crate::doctor::probe;
 use crate::error::{Error, Result};
 use crate::output::Printer;
 
@@ -22,6 +23,11 @@ pub struct NvencStatusArgs {
     /// Look again every so many seconds, 0.1 to 3600, until Ctrl-C; with JSON it prints one object a line [default: 2]
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, default_missing_value = "2", value_parser = value::interval)]
     pub watch: Option<f64>,
+
+    /// First find the machine's real limit: open encoder sessions until the driver refuses one, close them all, and keep
+    /// the answer for all who take slots with this driver; nobody else gets a slot meanwhile
+    #[arg(long)]
+    pub probe: bool,
 }
 
 /// The flags of `gsk nvenc-status`, and the keys below `nvenc-status:` in a file.
@@ -71,9 +77,12 @@ impl Keys for NvencStatusKeys {
     }
 }
 
-pub fn run(watch: Option<f64>, resolved: Resolved<NvencStatusKeys>, printer: &Printer) -> Result<ExitCode> {
+pub fn run(args: &NvencStatusArgs, resolved: Resolved<NvencStatusKeys>, printer: &Printer) -> Result<ExitCode> {
     let options = options(resolved)?;
-    let Some(seconds) = watch else {
+    if args.probe {
+        printer.note(&probe::told(&probe::run()?));
+    }
+    let Some(seconds) = args.watch else {
         let picture = picture::take(&options)?;
         printer.show(&picture)?;
         picture.remedy().iter().for_each(|words| printer.note(words));

@@ -7,5 +7,6 @@
 pub mod cleanup;
 pub mod holders;
 pub mod picture;
+pub mod probe;
 mod show;
 pub mod sweep;

@@ -232,7 +232,7 @@ fn assemble(
     workers: Vec<Worker>,
     errors: Vec<Error>,
 ) -> Picture {
-    let capacity = gpu::capacity(inventory);
+    let capacity = gpu::known_capacity(inventory);
     let (limit, from) = match &options.limit {
         Some((limit, from)) => (Limit::Sessions(*limit), from.clone()),
         None => (capacity.limit, capacity.from),

@@ -6,7 +6,8 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::{Driver, Gpu, Inventory, Session, inventory, sessions, support};
-use crate::lease::Limit;
+use crate::lease::{Limit, Pool};
+use crate::wire::lease::Trial;
 use crate::wire::status::Cause;
 
 /// How many encoder sessions the machine bears, all programs together, on the GPUs that gsk would encode on.
@@ -35,7 +36,24 @@ pub fn limit(most: Option<u32>, time: Duration) -> Capacity {
             sessions(time);
             Capacity { limit: Limit::Sessions(most), from: format!("{most} by the settings"), gpus: Vec::new() }
         }
-        None => capacity(&inventory(time)),
+        None => known_capacity(&inventory(time)),
+    }
+}
+
+/// What the machine was seen to bear in a trial with this driver, else what the support table says.
+pub fn known_capacity(inventory: &Inventory) -> Capacity {
+    let by_table = capacity(inventory);
+    let tried = inventory.driver_version.as_ref().and_then(|driver| Pool::existing().ok()??.trial(driver));
+    match tried {
+        // What was broken off met no limit.
+        Some(Trial { refusal: None, sessions, at, .. }) => {
+            Capacity { limit: Limit::Unlimited, from: format!("{sessions} and more tried at {at}"), ..by_table }
+        }
+        Some(Trial { sessions, driver, at, .. }) => {
+            let from = format!("driver {driver}, tried at {at}");
+            Capacity { limit: Limit::Sessions(sessions), from, ..by_table }
+        }
+        None => by_table,
     }
 }
 

@@ -1,7 +1,7 @@
 //! The machine's directory of slot files: found, made and opened safely.
 
 use std::fs::File;
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
@@ -86,6 +86,40 @@ impl Dir {
             return Err(io::Error::new(ErrorKind::InvalidData, "it is no regular file"));
         }
         Ok(Some(file))
+    }
+
+    /// The whole of a file that root or ourselves own, and of at most `most` bytes; `None` where there is no such file.
+    pub fn read_trusted(&self, name: &str, most: u64) -> io::Result<Option<Vec<u8>>> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = match rustix::fs::openat(&self.fd, name, flags, Mode::empty()) {
+            Err(Errno::NOENT) => return Ok(None),
+            other => File::from(other?),
+        };
+        let stat = rustix::fs::fstat(&file)?;
+        let regular = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+        let ours = [0, rustix::process::geteuid().as_raw()].contains(&stat.st_uid) && stat.st_mode & 0o022 == 0;
+        if !regular || !ours || stat.st_size as u64 > most {
+            return Ok(None);
+        }
+        let mut bytes = Vec::new();
+        file.take(most).read_to_end(&mut bytes)?;
+        Ok(Some(bytes))
+    }
+
+    /// Puts a whole file in the place of another, readable by all. Not for files that are locked.
+    pub fn replace(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        let own = own_name();
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mode = Mode::from_raw_mode(0o644);
+        let mut file = File::from(rustix::fs::openat(&self.fd, &own, flags, mode)?);
+        let put = file
+            .write_all(bytes)
+            .and_then(|()| Ok(rustix::fs::fchmod(&file, mode)?))
+            .and_then(|()| Ok(rustix::fs::renameat(&self.fd, &own, &self.fd, name)?));
+        if put.is_err() {
+            rustix::fs::unlinkat(&self.fd, &own, AtFlags::empty())?;
+        }
+        put
     }
 
     /// Whether the open file is the one that the name stands for.

@@ -28,10 +28,13 @@ pub use self::dir::slot_name;
 use crate::clock::rfc3339_now;
 use crate::error::{Error, Kind, Result};
 use crate::proc;
-use crate::wire::lease::{BLOCK, Record};
+use crate::wire::lease::{BLOCK, Record, Trial};
 
 /// The variable that names another directory.
 pub const VARIABLE: &str = "GSK_LEASE_DIR";
+
+/// The file that keeps a trial's answer.
+const TRIAL: &str = "trial";
 
 /// How long the gate is waited for. It is held for some 50 µs, and as long as the driver takes to list its sessions.
 const GATE: Duration = Duration::from_secs(3);
@@ -109,23 +112,22 @@ impl Pool {
         sessions: impl FnOnce() -> Option<Vec<u32>>,
         record: Record,
     ) -> Result<Slot, Denied> {
-        let _gate = self.gate()?;
-        let survey = self.survey()?;
-        let index = decide(limit, &survey, sessions).map_err(Denied::Full)?;
-        let file = match survey.into_iter().find(|entry| entry.seen.index == index) {
-            Some(Entry { file, .. }) => file,
-            None => self.make(index)?,
-        };
-        let record = Record {
-            pid: std::process::id(),
-            start: proc::own_start(),
-            pid_namespace: proc::own_namespace(),
-            since: rfc3339_now(),
-            ..record
-        };
-        let slot = Slot { file, index, record };
-        slot.write(&slot.record.block())?;
-        Ok(slot)
+        self.gate()?.take(limit, sessions, record)
+    }
+
+    /// How many sessions this machine was seen to bear, where somebody whom we may believe, root or ourselves, has tried it
+    /// with this version of the driver.
+    pub fn trial(&self, driver: &str) -> Option<Trial> {
+        let text = self.dir.read_trusted(TRIAL, 4096).ok()??;
+        serde_json::from_slice(&text).ok().filter(|trial: &Trial| trial.driver == driver)
+    }
+
+    /// Keeps what a trial showed, for all users who believe us.
+    pub fn keep(&self, trial: &Trial) -> Result<()> {
+        let json = serde_json::to_vec(trial).map_err(|error| Error::bug("a trial is plain data").cause(error))?;
+        let path = self.path().join(TRIAL);
+        let failed = |error| Error::io(format!("cannot keep the trial in '{}'", path.display()), error);
+        self.dir.replace(TRIAL, &json).map_err(failed)
     }
 
     /// Whether a slot would be given now; takes none.
@@ -161,8 +163,9 @@ impl Pool {
             .collect()
     }
 
-    /// Counting and taking are one: who has the gate is alone with the slots.
-    fn gate(&self) -> Result<File> {
+    /// Counting and taking are one: who has the gate is alone with the slots. It is held until it is dropped; others wait for
+    /// it some seconds.
+    pub fn gate(&self) -> Result<Gate<'_>> {
         let until = Instant::now() + GATE;
         let mut pause = Duration::from_micros(50);
         loop {
@@ -181,7 +184,7 @@ impl Pool {
                 pause = (pause * 2).min(Duration::from_millis(2));
             }
             if self.dir.is_current(&gate, "gate").unwrap_or(false) {
-                return Ok(gate);
+                return Ok(Gate { pool: self, _lock: gate });
             }
         }
     }
@@ -231,6 +234,39 @@ impl Pool {
 fn place() -> PathBuf {
     let named = std::env::var_os(VARIABLE).filter(|path| !path.is_empty());
     named.map_or_else(dir::default_path, PathBuf::from)
+}
+
+/// The lock under which slots are counted and taken.
+pub struct Gate<'a> {
+    pool: &'a Pool,
+    _lock: File,
+}
+
+impl Gate<'_> {
+    /// As [`Pool::take`], for one who has the gate already.
+    pub fn take(
+        &self,
+        limit: Limit,
+        sessions: impl FnOnce() -> Option<Vec<u32>>,
+        record: Record,
+    ) -> Result<Slot, Denied> {
+        let survey = self.pool.survey()?;
+        let index = decide(limit, &survey, sessions).map_err(Denied::Full)?;
+        let file = match survey.into_iter().find(|entry| entry.seen.index == index) {
+            Some(Entry { file, .. }) => file,
+            None => self.pool.make(index)?,
+        };
+        let record = Record {
+            pid: std::process::id(),
+            start: proc::own_start(),
+            pid_namespace: proc::own_namespace(),
+            since: rfc3339_now(),
+            ..record
+        };
+        let slot = Slot { file, index, record };
+        slot.write(&slot.record.block())?;
+        Ok(slot)
+    }
 }
 
 struct Entry {

@@ -84,6 +84,19 @@ fn cut(text: &mut String) {
     text.truncate(end.unwrap_or(text.len()));
 }
 
+/// How many sessions a machine was seen to bear, by opening them until one was refused.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trial {
+    /// The driver's version: another may bear more or fewer.
+    pub driver: String,
+    /// All that were open when the next was refused, those of other programs included.
+    pub sessions: u32,
+    /// How the driver refused the next; null where it did not, and the trial was broken off.
+    pub refusal: Option<String>,
+    /// RFC 3339.
+    pub at: String,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

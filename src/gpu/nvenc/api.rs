@@ -71,6 +71,8 @@ functions! {
 /// The loaded library.
 pub(super) struct Api {
     pub(super) functions: Functions,
+    /// Where they are.
+    _library: Library,
 }
 
 impl Api {
@@ -81,7 +83,7 @@ impl Api {
         if let Some(api) = *loaded {
             return Ok(api);
         }
-        // Never unloaded: the functions are in it.
+        // Never unloaded: that gains nothing, and sessions would have to end before.
         let api: &'static Api = Box::leak(Box::new(Api::load()?));
         *loaded = Some(api);
         Ok(api)
@@ -90,8 +92,6 @@ impl Api {
     fn load() -> Result<Api, Refused> {
         // SAFETY: NVIDIA's library has no initialisers that depend on anything of ours.
         let library = unsafe { Library::new(LIBRARY) }.map_err(|error| absent(&error.to_string()))?;
-        // It stays loaded, whatever becomes of this call: unloading NVIDIA's libraries gains nothing.
-        let library: &'static Library = Box::leak(Box::new(library));
         let lacks = |name: &str| broken(&format!("it has no {name}"));
         let mut version = 0;
         // SAFETY: nvEncodeAPI.h declares the function so; the argument is a place for one u32.
@@ -124,7 +124,7 @@ impl Api {
         }
         // SAFETY: the driver has just filled the list.
         let functions = unsafe { Functions::take(&list) }.map_err(lacks)?;
-        Ok(Api { functions })
+        Ok(Api { functions, _library: library })
     }
 
     /// The driver's own words about an encoder's last error; often none.
