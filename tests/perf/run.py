@@ -204,7 +204,7 @@ def doctor(folder, rounds=100):
         env = {**os.environ, "GSK_LEASE_DIR": os.path.join(folder, "leases"), **env}
         def once():
             began = time.perf_counter()
-            subprocess.run([GSK, "nvenc-status", *words], env=env, stdout=subprocess.DEVNULL)
+            subprocess.run([GSK, "nvenc-status", "-q", *words], env=env, stdout=subprocess.DEVNULL)
             return (time.perf_counter() - began) * 1e3
         spans = sorted(once() for _ in range(rounds))
         return {"p50": statistics.median(spans), "p95": spans[int(0.95 * (rounds - 1))]}
