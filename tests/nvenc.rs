@@ -93,7 +93,7 @@ fn open(dir: &Path, size: Size) -> (Box<dyn Encoder>, Out) {
     let out = Out::default();
     let into = out.clone();
     let output = Box::new(move |unit| into.0.lock().unwrap().push(unit));
-    (nvenc::open(&config(size), slot(dir), output).expect("a session"), out)
+    (nvenc::open(&config(size), slot(dir), &[], output).expect("a session"), out)
 }
 
 /// Picture `n`: a gradient, with a square of noise that wanders over it.
@@ -299,7 +299,7 @@ const REFUSED: &str = "refusals";
 fn refusals() {
     let name = REFUSED;
     if let Some(dir) = inside() {
-        let Err(refused) = nvenc::open(&config(SIZE), slot(&dir), Box::new(|_| panic!("a unit"))).map(drop) else {
+        let Err(refused) = nvenc::open(&config(SIZE), slot(&dir), &[], Box::new(|_| panic!("a unit"))).map(drop) else {
             panic!("a session");
         };
         assert!(slot_is_free(&dir));
@@ -544,13 +544,13 @@ fn a_board_is_chosen_by_uuid_and_by_address() {
         return;
     };
     let config = gsk::gpu::nvenc::Config { width: 640, height: 480, fps: 30.0, bitrate: 1_000_000 };
-    for wanted in [None, Some("GPU-00000002-0000-0000-0000-000000000002"), Some("00000000:02:00.0")] {
+    for wanted in [&[][..], &["GPU-00000002-0000-0000-0000-000000000002".into()], &["00000000:02:00.0".into()]] {
         Session::open(slot(&dir), wanted, &config).map(drop).unwrap();
     }
-    let refused = Session::open(slot(&dir), Some("GPU-3"), &config).map(drop).unwrap_err();
+    let refused = Session::open(slot(&dir), &["GPU-3".into()], &config).map(drop).unwrap_err();
     assert_eq!((refused.cause, refused.error.what.as_str()), (Cause::NoEngine, "no CUDA device is GPU-3"));
     let small = gsk::gpu::nvenc::Config { width: 64, height: 48, ..config };
-    let refused = Session::open(slot(&dir), None, &small).map(drop).unwrap_err();
+    let refused = Session::open(slot(&dir), &[], &small).map(drop).unwrap_err();
     assert!(
         refused.to_string().contains("64x48: NVIDIA RTX 6000 Ada Generation encodes H.264 from 145x49"),
         "{refused}"

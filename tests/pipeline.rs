@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use gsk::child::guard_with;
 use gsk::error::Error;
 use gsk::pipeline::broadcast::{Packet, Waiting};
-use gsk::pipeline::encode::{self, Choice, Codec, Slots};
+use gsk::pipeline::encode::{self, Choice, Codec, Past, Slots};
 use gsk::pipeline::frame::{Frame, PixelFormat, Pool, Range, Size};
 use gsk::pipeline::queue::Item;
 use gsk::pipeline::source::{Options, Restart, Spec};
@@ -464,9 +464,10 @@ fn encode(pictures: &[Vec<u8>], idrs: &[usize]) -> Vec<(bool, Vec<u8>)> {
             out.lock().unwrap().push((unit.key, unit.data[HEADER..].to_vec()));
         })
     };
-    let (mut encoder, _) = encode::open(Codec::H264, Choice::Openh264, &config, &Slots::default(), None, sink)
-        .map_err(Error::from)
-        .unwrap();
+    let (mut encoder, _) =
+        encode::open(Codec::H264, Choice::Openh264, &config, &Slots::default(), Past::default(), sink)
+            .map_err(Error::from)
+            .unwrap();
     let pool = Pool::default();
     for (n, picture) in pictures.iter().enumerate() {
         let mut pixels = pool.take(picture.len());

@@ -122,3 +122,20 @@ fn what_cannot_be_tried_is_told() {
         assert!(!machine.leases().join("trial").exists() && machine.scene.sessions().is_empty());
     }
 }
+
+#[test]
+fn other_boards_are_another_machine() {
+    let mut machine = Machine::new(bears(5, 21));
+    assert_eq!(machine.limit(&["--probe"])["sessions"], 5);
+    let file = std::fs::read(machine.leases().join("trial")).unwrap();
+    machine.scene = Scene::h200();
+    std::fs::write(machine.leases().join("trial"), file).unwrap();
+    assert_eq!(machine.limit(&[])["sessions"], 0);
+    let done = machine.run(&["lease", "run", "--wait", "60s", "--", "true"]);
+    let words = String::from_utf8(done.stderr).unwrap();
+    assert_eq!(done.status.code(), Some(3), "{words}");
+    assert!(words.contains("no NVENC engine") && !words.contains("--wait"), "{words}");
+    machine.scene = bears(5, 21);
+    machine.scene.board(Board::geforce());
+    assert_ne!(machine.limit(&[])["sessions"], 5, "one board more");
+}

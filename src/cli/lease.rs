@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use super::value::{self, Span, as_text};
 use crate::config::{Keys, Resolved};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::gpu;
-use crate::lease::{self, Pool};
+use crate::lease::{self, Limit, Pool};
 use crate::output::Printer;
 use crate::wire::lease::Record;
 
@@ -69,12 +69,19 @@ impl Keys for RunKeys {
     }
 }
 
-/// How long the driver may take to answer.
+/// How long the driver may take to say what boards there are: without persistence mode it takes a second and more for each.
+const OPENING: Duration = Duration::from_secs(10);
+/// How long it may take to list its sessions.
 const DRIVER: Duration = Duration::from_secs(1);
 
 pub fn run(argv: &[OsString], resolved: Resolved<RunKeys>, printer: &Printer) -> Result<ExitCode> {
     let keys = resolved.values;
-    let capacity = gpu::limit(keys.nvenc_max_sessions, DRIVER);
+    let capacity = gpu::limit(keys.nvenc_max_sessions, OPENING)?;
+    if keys.nvenc_max_sessions.is_none() && capacity.limit == Limit::Sessions(0) {
+        return Err(Error::missing("there is no encoder on this machine")
+            .cause(capacity.from)
+            .hint("see what this host can encode with: gsk nvenc-status\nor allow some nevertheless: --slots N"));
+    }
     let wait = keys.wait.map_or(Duration::ZERO, |span| span.0);
     let program = argv.first().and_then(|program| Path::new(program).file_name());
     let record = Record {
@@ -83,6 +90,7 @@ pub fn run(argv: &[OsString], resolved: Resolved<RunKeys>, printer: &Printer) ->
         ..Record::default()
     };
     let waits = |refusal: &lease::Refusal| printer.note(&format!("waiting for an encoder slot: {refusal}"));
-    let slot = lease::run::take(&Pool::open()?, capacity.limit, || capacity.pids(DRIVER), &record, wait, waits)?;
-    Ok(ExitCode::from(lease::run::run(slot, argv)?.code))
+    let pool = Pool::open()?;
+    let slot = lease::run::take(&pool, capacity.limit, || capacity.pids(DRIVER), &record, wait, waits)?;
+    Ok(ExitCode::from(lease::run::run(&pool, slot, argv)?.code))
 }

@@ -28,7 +28,6 @@ pub fn run() -> Result<Trial> {
         (Driver::Ready, Some(version)) => version.clone(),
         _ => return Err(no_driver(&inventory)),
     };
-    let verdict = gpu::verdict(&inventory, Ok(()));
     let capacity = gpu::capacity(&inventory);
     let pool = Pool::open()?;
     let gate = pool.gate()?;
@@ -40,7 +39,7 @@ pub fn run() -> Result<Trial> {
         }
         let record = Record { instance_id: "probe".into(), ..Record::default() };
         let slot = gate.take(Limit::Unlimited, || None, record).map_err(Error::from)?;
-        match Session::open(slot, verdict.uuid.as_deref(), &PICTURE) {
+        match Session::open(slot, &capacity.boards, &PICTURE) {
             Ok(session) => open.push(session),
             Err(Refused { cause: Cause::Limit, error }) => break Some(error.to_string()),
             Err(refused) => return Err(refused.error),
@@ -54,7 +53,8 @@ pub fn run() -> Result<Trial> {
             .cause("the driver does not list the sessions of other programs")
             .hint("set the limit yourself: GSK_NVENC_MAX_SESSIONS=N")
     })?;
-    let trial = Trial { driver, sessions: before + opened, refusal: refused, at: rfc3339_now() };
+    let boards = gpu::boards(&inventory);
+    let trial = Trial { driver, boards, sessions: before + opened, refusal: refused, at: rfc3339_now() };
     pool.keep(&trial)?;
     Ok(trial)
 }

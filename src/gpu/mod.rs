@@ -37,7 +37,7 @@ pub mod support;
 mod verdict;
 
 pub use nvml::{inventory, recent_sessions, sessions};
-pub use verdict::{Capacity, Verdict, capacity, known_capacity, limit, verdict};
+pub use verdict::{Capacity, Verdict, boards, capacity, known_capacity, limit, verdict};
 
 /// How far the way to the GPUs is open.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]

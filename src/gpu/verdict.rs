@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::{Driver, Gpu, Inventory, Session, inventory, sessions, support};
+use crate::error::{Error, Kind, Result};
 use crate::lease::{Limit, Pool};
 use crate::wire::lease::Trial;
 use crate::wire::status::Cause;
@@ -18,6 +19,9 @@ pub struct Capacity {
     pub from: String,
     /// Indices of the GPUs whose sessions count against the limit; none: those of all.
     pub gpus: Vec<u32>,
+    /// UUIDs of the GPUs to encode on, the best first; none: any. Where the limit is that of some boards, only those are here
+    /// that it is told of.
+    pub boards: Vec<String>,
 }
 
 impl Capacity {
@@ -28,23 +32,31 @@ impl Capacity {
     }
 }
 
-/// What the machine bears: as many as the user says (`most`), else what its boards and driver tell within `time`.
-pub fn limit(most: Option<u32>, time: Duration) -> Capacity {
-    match most {
-        Some(most) => {
-            // The driver's door is slow to open at first: not while others wait for a lock.
-            sessions(time);
-            Capacity { limit: Limit::Sessions(most), from: format!("{most} by the settings"), gpus: Vec::new() }
-        }
-        None => known_capacity(&inventory(time)),
+/// What the machine bears: as many as the user says (`most`), else what its boards and driver tell within `time`. A driver
+/// that does not tell in time is an error: what it would have said is no ground to go without a limit.
+pub fn limit(most: Option<u32>, time: Duration) -> Result<Capacity> {
+    let inventory = inventory(time);
+    let known = known_capacity(&inventory);
+    if let Some(most) = most {
+        let from = format!("{most} by the settings");
+        return Ok(Capacity { limit: Limit::Sessions(most), from, gpus: Vec::new(), ..known });
     }
+    if inventory.driver == Driver::Hung || inventory.hung.is_some() {
+        let call = inventory.hung.map_or("NVML".into(), |hung| hung.call);
+        return Err(Error::new(Kind::Unreachable, "the NVIDIA driver does not say what boards there are")
+            .cause(format!("{call} has not returned within {}", humantime::format_duration(time)))
+            .hint("try again: without persistence mode it is slow at first (sudo nvidia-smi -pm 1)\nor say how many sessions it bears: --slots N"));
+    }
+    Ok(known)
 }
 
 /// What the machine was seen to bear in a trial with this driver, else what the support table says.
 pub fn known_capacity(inventory: &Inventory) -> Capacity {
     let by_table = capacity(inventory);
-    let tried = inventory.driver_version.as_ref().and_then(|driver| Pool::existing().ok()??.trial(driver));
-    match tried {
+    let tried = || inventory.driver_version.as_ref().and_then(|driver| Pool::existing().ok()??.trial(driver));
+    // Boards without an encoder bear none, whatever those before them did.
+    let none = by_table.limit == Limit::Sessions(0);
+    match if none { None } else { tried().filter(|trial| trial.boards == boards(inventory)) } {
         // What was broken off met no limit.
         Some(Trial { refusal: None, sessions, at, .. }) => {
             Capacity { limit: Limit::Unlimited, from: format!("{sessions} and more tried at {at}"), ..by_table }
@@ -105,7 +117,7 @@ fn worth(gpu: &Gpu) -> Worth {
 
 /// How many sessions the machine bears, as far as its boards and its driver tell.
 pub fn capacity(inventory: &Inventory) -> Capacity {
-    let of = |limit, from: String| Capacity { limit, from, gpus: Vec::new() };
+    let of = |limit, from: String| Capacity { limit, from, gpus: Vec::new(), boards: to_encode_on(inventory) };
     match inventory.driver {
         Driver::Ready => {}
         Driver::NoGpu => return of(Limit::Sessions(0), "no NVIDIA GPU".into()),
@@ -130,10 +142,9 @@ pub fn capacity(inventory: &Inventory) -> Capacity {
                     limit: Limit::Sessions(limit.sessions),
                     from: format!("{driver}, GeForce boards share {} (support table)", limit.sessions),
                     gpus,
+                    boards: to_encode_on(inventory),
                 },
-                None => {
-                    Capacity { limit: Limit::Unknown, from: format!("{driver}, whose session limit is unknown"), gpus }
-                }
+                None => Capacity { gpus, ..of(Limit::Unknown, format!("{driver}, whose session limit is unknown")) },
             }
         }
         Worth::NoEngine => of(Limit::Sessions(0), format!("no NVENC engine: {}", names(&inventory.gpus))),
@@ -142,6 +153,22 @@ pub fn capacity(inventory: &Inventory) -> Capacity {
             of(Limit::Unknown, format!("{driver}, {}: session limit unknown", best.label()))
         }
     }
+}
+
+/// The GPUs that may have an encoder, the best first; where the best have no limit, only those.
+fn to_encode_on(inventory: &Inventory) -> Vec<String> {
+    let mut boards: Vec<(Worth, &Gpu)> = inventory.gpus.iter().map(|gpu| (worth(gpu), gpu)).collect();
+    boards.retain(|(worth, _)| *worth <= Worth::Unknown);
+    boards.sort_by_key(|(worth, _)| *worth);
+    if boards.first().is_some_and(|(worth, _)| *worth == Worth::Unlimited) {
+        boards.retain(|(worth, _)| *worth == Worth::Unlimited);
+    }
+    boards.into_iter().filter_map(|(_, gpu)| gpu.uuid.clone()).collect()
+}
+
+/// The UUIDs of all GPUs, in NVML's order: what a trial was made on.
+pub fn boards(inventory: &Inventory) -> Vec<String> {
+    inventory.gpus.iter().filter_map(|gpu| gpu.uuid.clone()).collect()
 }
 
 /// Whether NVENC can be used, and where not, why and what to do. `nvenc` is whether `libnvidia-encode.so.1` can be loaded, or

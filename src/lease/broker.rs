@@ -42,6 +42,8 @@ pub struct Pids<'a> {
     pub host: bool,
     /// A process's parent.
     pub parent: &'a dyn Fn(u32) -> Option<u32>,
+    /// Whether the recorded owner of a slot runs, as far as that can be told from here.
+    pub alive: &'a dyn Fn(&Record) -> Option<bool>,
 }
 
 /// Why there is no slot: to be told to whoever asked.
@@ -69,34 +71,35 @@ pub fn admit(scene: &Scene) -> Result<u32, Refusal> {
 
 /// The sessions that no holder of a slot accounts for.
 ///
-/// A session is a holder's if its process is the holder or below it. A holder may not have opened its session yet, and
-/// one session a slot is what a slot is for: what it opens beyond counts as foreign. Where pids cannot be compared, a
-/// session of nobody's is taken for that of a holder without one.
+/// A session is a holder's if its process is the holder or below it; of several, the nearest's. A holder may not have opened
+/// its session yet, and one session a slot is what a slot is for: what it opens beyond counts as foreign. Where pids
+/// cannot be compared, or a dead owner has left the slot to a process that nothing leads to, a session of nobody's is taken
+/// for that of a slot without one.
 pub fn foreign(scene: &Scene) -> u32 {
     let mut idle: Vec<&Seen> = scene.slots.iter().filter(|slot| slot.held).collect();
     let mut unmatched = 0_u32;
     for &pid in scene.sessions.unwrap_or_default() {
-        let own = idle.iter().position(|slot| {
-            let record = slot.record.as_ref();
-            record.is_some_and(|record| record.pid_namespace == scene.pids.namespace && scene.descends(pid, record.pid))
-        });
+        let of = |slot: &Seen, pid| {
+            slot.record.as_ref().is_some_and(|r| r.pid == pid && r.pid_namespace == scene.pids.namespace)
+        };
+        let own = scene.line(pid).find_map(|pid| idle.iter().position(|slot| of(slot, pid)));
         match own {
             Some(at) => drop(idle.swap_remove(at)),
             None => unmatched += 1,
         }
     }
     let incomparable = idle.iter().filter(|slot| {
-        let own_namespace = slot.record.as_ref().is_some_and(|record| record.pid_namespace == scene.pids.namespace);
-        !(own_namespace && scene.pids.host)
+        let own = slot.record.as_ref().filter(|record| record.pid_namespace == scene.pids.namespace && scene.pids.host);
+        own.is_none_or(|record| (scene.pids.alive)(record) == Some(false))
     });
     unmatched.saturating_sub(incomparable.count() as u32)
 }
 
 impl Scene<'_> {
-    fn descends(&self, pid: u32, from: u32) -> bool {
-        // Parents are seen one after another while processes come and go: a bound keeps a loop from lasting.
-        let line = std::iter::successors(Some(pid), |&pid| (self.pids.parent)(pid).filter(|&parent| parent > 1));
-        line.take(256).any(|pid| pid == from)
+    /// A process, its parent, and so on.
+    fn line(&self, pid: u32) -> impl Iterator<Item = u32> {
+        // They are seen one after another while processes come and go: a bound keeps a loop from lasting.
+        std::iter::successors(Some(pid), |&pid| (self.pids.parent)(pid).filter(|&parent| parent > 1)).take(256)
     }
 }
 
@@ -160,8 +163,18 @@ mod tests {
         }
     }
 
+    /// 40 is dead.
+    fn alive(record: &Record) -> Option<bool> {
+        (record.pid_namespace == HERE).then_some(record.pid != 40)
+    }
+
     fn scene<'a>(limit: Limit, slots: &'a [Seen], sessions: &'a [u32], host: bool) -> Scene<'a> {
-        Scene { limit, slots, sessions: Some(sessions), pids: Pids { namespace: HERE, host, parent: &parent } }
+        Scene {
+            limit,
+            slots,
+            sessions: Some(sessions),
+            pids: Pids { namespace: HERE, host, parent: &parent, alive: &alive },
+        }
     }
 
     #[test]
@@ -191,6 +204,8 @@ mod tests {
         let mine = [slot(0, 10, HERE)];
         let both = [slot(0, 10, HERE), slot(1, 20, HERE)];
         let away = [slot(0, 10, HERE), slot(1, 20, THERE)];
+        let orphaned = [slot(0, 40, HERE)];
+        let nested = [slot(0, 10, HERE), slot(1, 11, HERE)];
         let unnamed = [Seen { index: 0, held: true, record: None }];
         /// Slots, the sessions' pids, whether these are of our namespace, how many are foreign, and why.
         type Case<'a> = (&'a [Seen], &'a [u32], bool, u32, &'a str);
@@ -209,6 +224,11 @@ mod tests {
             (&mine, &[777], false, 0, "seen from within a container"),
             (&mine, &[777, 778], false, 1, "seen from within a container"),
             (&unnamed, &[777], true, 0, "a holder that cannot be read"),
+            (&orphaned, &[777], true, 0, "what a dead owner left to a process that nothing leads to"),
+            (&orphaned, &[777, 778], true, 1, "and no more than that"),
+            (&nested, &[11, 10], true, 0, "a holder below a holder, each with its own"),
+            (&nested, &[12, 10], true, 0, "the nearest is meant, whatever the order"),
+            (&nested, &[10, 12], true, 0, "the nearest is meant, whatever the order"),
             (&[free(0)], &[9999], true, 1, "what a dead holder left accounts for nothing"),
         ];
         for (slots, sessions, host, want, why) in cases {
@@ -249,7 +269,8 @@ mod tests {
 
     #[test]
     fn a_loop_of_parents_ends() {
-        let pids = Pids { namespace: HERE, host: true, parent: &|pid| Some(if pid == 30 { 31 } else { 30 }) };
+        let parent = |pid| Some(if pid == 30 { 31 } else { 30 });
+        let pids = Pids { namespace: HERE, host: true, parent: &parent, alive: &alive };
         let slots = [slot(0, 10, HERE)];
         assert_eq!(foreign(&Scene { limit: Limit::Unknown, slots: &slots, sessions: Some(&[30]), pids }), 1);
     }

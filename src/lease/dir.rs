@@ -108,10 +108,8 @@ impl Dir {
 
     /// Puts a whole file in the place of another, readable by all. Not for files that are locked.
     pub fn replace(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
-        let own = own_name();
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mode = Mode::from_raw_mode(0o644);
-        let mut file = File::from(rustix::fs::openat(&self.fd, &own, flags, mode)?);
+        let (own, mut file) = self.temporary(mode)?;
         let put = file
             .write_all(bytes)
             .and_then(|()| Ok(rustix::fs::fchmod(&file, mode)?))
@@ -149,11 +147,22 @@ impl Dir {
         Ok(slots)
     }
 
+    /// A new file under a name of its own.
+    fn temporary(&self, mode: Mode) -> io::Result<(String, File)> {
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        loop {
+            let own = own_name();
+            match rustix::fs::openat(&self.fd, &own, flags, mode) {
+                // Left by one that was killed, and had our pid.
+                Err(Errno::EXIST) => {}
+                other => return Ok((own, other?.into())),
+            }
+        }
+    }
+
     /// Makes a file that everybody may open from the moment that it is there: whole under another name, then linked.
     fn make_file(&self, name: &str) -> io::Result<()> {
-        let own = own_name();
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = rustix::fs::openat(&self.fd, &own, flags, FILE)?;
+        let (own, file) = self.temporary(FILE)?;
         let made = rustix::fs::fchmod(&file, FILE)
             .and_then(|()| rustix::fs::linkat(self.fd.as_fd(), &own, self.fd.as_fd(), name, AtFlags::empty()));
         rustix::fs::unlinkat(&self.fd, &own, AtFlags::empty())?;

@@ -42,6 +42,7 @@ const GATE: Duration = Duration::from_secs(3);
 /// The slots of this machine.
 pub struct Pool {
     dir: Dir,
+    patience: Duration,
 }
 
 /// Why a slot was not taken.
@@ -72,7 +73,9 @@ impl Refusal {
     /// As an error, with what to do.
     pub fn error(&self) -> Error {
         let hint = match self {
-            Refusal { limit: 0, .. } => "allow some: --slots N",
+            Refusal { limit: 0, .. } => {
+                "see what this host can encode with: gsk nvenc-status\nor allow some: --slots N"
+            }
             Refusal { foreign: 1.., .. } => "see who uses them: gsk nvenc-status",
             _ => "see who holds them: gsk nvenc-status\nor free what the dead left: gsk cleanup",
         };
@@ -96,7 +99,12 @@ impl Pool {
     }
 
     pub fn at(path: &Path) -> Result<Pool> {
-        Ok(Pool { dir: Dir::open(path)? })
+        Ok(Pool { dir: Dir::open(path)?, patience: GATE })
+    }
+
+    /// The same for one who waits for the gate no longer than that.
+    pub fn with_patience(self, patience: Duration) -> Pool {
+        Pool { patience, ..self }
     }
 
     pub fn path(&self) -> &Path {
@@ -105,7 +113,7 @@ impl Pool {
 
     /// Takes the lowest free slot, unless as many as `limit` are held or used. `sessions` gives the pids of all encoder
     /// sessions of the machine, or `None` where the driver cannot be asked; it is called under the gate, and only where
-    /// there is a limit. `record` says who we are; its process and time are filled in.
+    /// there is a limit that slots alone do not fill. `record` says who we are; its process and time are filled in.
     pub fn take(
         &self,
         limit: Limit,
@@ -166,7 +174,7 @@ impl Pool {
     /// Counting and taking are one: who has the gate is alone with the slots. It is held until it is dropped; others wait for
     /// it some seconds.
     pub fn gate(&self) -> Result<Gate<'_>> {
-        let until = Instant::now() + GATE;
+        let until = Instant::now() + self.patience;
         let mut pause = Duration::from_micros(50);
         loop {
             let gate = self.dir.file("gate")?;
@@ -175,8 +183,8 @@ impl Pool {
                 if Instant::now() > until {
                     return Err(Error::new(Kind::Unreachable, "the gate of the encoder slots stays locked")
                         .cause(format!(
-                            "for {} s, by a program that was stopped or waits for the driver",
-                            GATE.as_secs()
+                            "for {}, by a program that was stopped or waits for the driver",
+                            humantime::format_duration(self.patience)
                         ))
                         .hint(format!("see which: fuser -v '{}'", self.path().join("gate").display())));
                 }
@@ -263,7 +271,7 @@ impl Gate<'_> {
             since: rfc3339_now(),
             ..record
         };
-        let slot = Slot { file, index, record };
+        let slot = Slot { file, index, record, shared: false };
         slot.write(&slot.record.block())?;
         Ok(slot)
     }
@@ -276,9 +284,12 @@ struct Entry {
 
 fn decide(limit: Limit, survey: &[Entry], sessions: impl FnOnce() -> Option<Vec<u32>>) -> Result<u32, Refusal> {
     let slots: Vec<Seen> = survey.iter().map(|entry| entry.seen.clone()).collect();
-    let sessions = if matches!(limit, Limit::Sessions(1..)) { sessions() } else { None };
+    let held = slots.iter().filter(|seen| seen.held).count();
+    // Where slots alone fill the limit, the driver's answer would change nothing.
+    let matters = matches!(limit, Limit::Sessions(limit) if held < limit as usize);
+    let sessions = if matters { sessions() } else { None };
     let parent = |pid| proc::stat(pid).map(|stat| stat.parent);
-    let pids = Pids { namespace: proc::own_namespace(), host: proc::sees_host_pids(), parent: &parent };
+    let pids = Pids { namespace: proc::own_namespace(), host: proc::sees_host_pids(), parent: &parent, alive: &alive };
     broker::admit(&Scene { limit, slots: &slots, sessions: sessions.as_deref(), pids })
 }
 
@@ -308,9 +319,25 @@ pub struct Slot {
     file: File,
     index: u32,
     record: Record,
+    /// Others may hold it too: then what is written there is theirs as well.
+    shared: bool,
 }
 
 impl Slot {
+    /// Another size of picture, where the encoder takes it in place.
+    pub fn resize(&self, width: u32, height: u32) -> Result<()> {
+        self.write(&Record { width: Some(width), height: Some(height), ..self.record.clone() }.block())
+    }
+
+    /// Closes our hold on it. Where a program that was started with its descriptor lives on, the slot stays held, and its
+    /// record with it; else it is cleared.
+    pub fn leave(mut self, pool: &Pool) -> Result<()> {
+        let index = self.index;
+        self.shared = true;
+        drop(self);
+        pool.clear_stale(|seen| seen.index == index).map(drop)
+    }
+
     /// As `/status` names it.
     pub fn name(&self) -> String {
         slot_name(self.index)
@@ -334,8 +361,10 @@ impl AsFd for Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        // What stays of it is stale, and cleared by who takes the slot next.
-        let _ = self.write(&Record::none());
+        if !self.shared {
+            // What stays of it is stale, and cleared by who takes the slot next.
+            let _ = self.write(&Record::none());
+        }
     }
 }
 

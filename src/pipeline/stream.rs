@@ -9,12 +9,12 @@ use std::time::Duration;
 use super::Shared;
 use super::broadcast::{Broadcast, Format, Packet, Ready, Viewer};
 use super::cadence::{Cadence, Step};
-use super::encode::{self, Codec, Encoder, Failure, NoSlot, Output, Unit};
+use super::encode::{self, Codec, Encoder, Failure, NoSlot, Output, Past, Unit};
 use super::frame::Frame;
 use super::timing::{Rate, Stage};
 use crate::clock::now_us;
 use crate::error::{Error, Result};
-use crate::wire::status::Cause;
+use crate::wire::status::{Cause, Fallback};
 
 /// A codec's encoder and broadcast.
 pub struct Stream {
@@ -25,6 +25,8 @@ pub struct Stream {
     report: Mutex<Report>,
     /// Its viewers wait for an encoder slot.
     starves: AtomicBool,
+    /// Since when the encoder's thread is in a call of the back end's, µs; 0 while it is in none.
+    busy_since_us: AtomicU64,
     counters: Counters,
 }
 
@@ -74,6 +76,8 @@ pub struct Snapshot {
     pub error: Option<Error>,
     /// Why there is no encoder slot, while its viewers wait for one.
     pub no_slot: Option<NoSlot>,
+    /// Whether the back end has kept a call for longer than any should take.
+    pub silent: bool,
     pub viewers: usize,
     /// Units a second and bit/s, where measured.
     pub fps: Option<f64>,
@@ -93,6 +97,9 @@ const LINGER: Duration = Duration::from_secs(5);
 /// How long after a failure the encoder is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 
+/// How long a back end may take for one call, its opening included, before that is told, µs.
+const SILENT_US: u64 = 4_000_000;
+
 /// How often a slot is asked for while viewers wait for one.
 const ASK: Duration = Duration::from_millis(250);
 
@@ -111,6 +118,7 @@ impl Stream {
             wake: Condvar::new(),
             report: Mutex::default(),
             starves: AtomicBool::new(false),
+            busy_since_us: AtomicU64::new(0),
             counters: Counters::default(),
         })
     }
@@ -218,6 +226,10 @@ impl Stream {
             format: report.format.clone(),
             error: report.error.clone(),
             no_slot: report.no_slot.clone(),
+            silent: match self.busy_since_us.load(Relaxed) {
+                0 => false,
+                since => now_us().saturating_sub(since) > SILENT_US,
+            },
             viewers: self.viewers(),
             fps,
             bitrate_bps,
@@ -249,9 +261,11 @@ impl Stream {
                 }
                 Turn::Encode { idr } => idr,
             };
+            self.busy_since_us.store(now_us(), Relaxed);
             // A panic is an error of this one frame.
             let done = catch_unwind(AssertUnwindSafe(|| self.encode(&mut work, shared, idr)))
                 .unwrap_or_else(|_| Err(Error::bug("the encoder failed by a fault of gsk").into()));
+            self.busy_since_us.store(0, Relaxed);
             match done {
                 Ok(()) => {}
                 Err(Failure::NoSlot(lack)) => self.starve(lack, shared),
@@ -267,8 +281,7 @@ impl Stream {
     /// doubles with each failure in a row. Where none may, the same is tried again.
     fn step_down(&self, work: &mut Work, shared: &Shared, error: Error) {
         let at_work = self.report.lock().unwrap().info.clone().filter(|_| work.encoder.is_some());
-        // Its thread may have last words for the report.
-        work.encoder = None;
+        self.close(work);
         shared.changed();
         match at_work.filter(|info| info.hardware && shared.choice == encode::Choice::Auto) {
             Some(info) => {
@@ -281,6 +294,12 @@ impl Stream {
             }
             None => self.pause(RETRY, |inbox| !inbox.stop),
         }
+    }
+
+    /// Drops the encoder, whose thread may have last words for the report; none of them is about the next.
+    fn close(&self, work: &mut Work) {
+        work.encoder = None;
+        self.inbox.lock().unwrap().broken = None;
     }
 
     /// Waits that long, or until `while_so` no longer holds.
@@ -327,7 +346,7 @@ impl Stream {
             let stop = inbox.stop;
             drop(inbox);
             if waited.timed_out() {
-                work.encoder = None;
+                self.close(work);
                 let mut report = self.report.lock().unwrap();
                 (report.info, report.format) = (None, None);
                 drop(report);
@@ -405,15 +424,18 @@ impl Stream {
         let resized = work.config.as_ref().is_some_and(|used| used.size != config.size);
         // One that cannot take the size in place is closed first: it may hold the only slot.
         if resized && work.encoder.as_mut().is_some_and(|encoder| encoder.reconfigure(&config).is_err()) {
-            work.encoder = None;
+            self.close(work);
         }
         let mut new = work.encoder.is_none();
         if new {
             self.open(work, shared, &config)?;
         } else if work.promote_us.is_some_and(|at| now_us() >= at) {
             // One that cannot be had now is no fault: another stands in.
-            work.promote_us = Some(now_us() + PROMOTE_US);
-            new = self.open(work, shared, &config).unwrap_or(false);
+            new = self.open(work, shared, &config).is_ok();
+            if !new {
+                work.promotions = (work.promotions + 1).min(4);
+                work.promote_us = Some(now_us() + (PROMOTE_US << work.promotions));
+            }
         }
         if !new && std::mem::take(&mut work.retarget) {
             work.encoder.as_mut().expect("open").reconfigure(&config)?;
@@ -425,34 +447,27 @@ impl Stream {
         Ok(())
     }
 
-    /// Opens the encoder; where one is at work, only if another than that is to be had. Tells whether it is a new one.
-    fn open(self: &Arc<Self>, work: &mut Work, shared: &Arc<Shared>, config: &encode::Config) -> Result<bool, Failure> {
+    /// Opens the encoder; where one is at work, one that is preferred to it.
+    fn open(self: &Arc<Self>, work: &mut Work, shared: &Arc<Shared>, config: &encode::Config) -> Result<(), Failure> {
         let output = || -> Output {
             let (stream, with) = (self.clone(), shared.clone());
             Box::new(move |unit| stream.publish(&with, unit))
         };
         let set_back = work.setback.as_ref().filter(|setback| now_us() < setback.until_us);
-        let failed = set_back.map(|setback| &setback.failed);
-        let (encoder, info) = encode::open(self.codec, shared.choice, config, &shared.slots, failed, output)?;
-        let mut report = self.report.lock().unwrap();
-        if work.encoder.is_some() && report.info.as_ref().is_some_and(|now| now.backend == info.backend) {
-            return Ok(false);
-        }
+        let at_work = work.encoder.as_ref().and(self.report.lock().unwrap().info.as_ref().map(|info| info.backend));
+        let past = Past { setback: set_back.map(|setback| &setback.failed), at_work };
+        let (encoder, info) = encode::open(self.codec, shared.choice, config, &shared.slots, past, output)?;
         let passing = |cause| matches!(cause, Cause::NoSlot | Cause::Limit | Cause::Fault);
         let stands_in = info.fallback.as_ref().is_some_and(|fallback| passing(fallback.cause));
         work.promote_us = stands_in.then(|| set_back.map_or(now_us() + PROMOTE_US, |setback| setback.until_us));
-        tracing::info!(
-            "encoder {}{}",
-            info.backend,
-            info.slot.as_ref().map_or(String::new(), |slot| format!(" in {slot}"))
-        );
-        report.info = Some(info);
-        drop(report);
+        work.promotions = 0;
+        tell(&info);
+        self.close(work);
         work.encoder = Some(encoder);
-        self.inbox.lock().unwrap().broken = None;
+        self.report.lock().unwrap().info = Some(info);
         self.sated(shared);
         shared.changed();
-        Ok(true)
+        Ok(())
     }
 
     /// Takes a unit from the encoder to the viewers.
@@ -513,6 +528,8 @@ struct Work {
     retarget: bool,
     /// When the back end that is preferred to the one at work is tried again, µs.
     promote_us: Option<u64>,
+    /// How often in a row it could not be had.
+    promotions: u32,
     setback: Option<Setback>,
 }
 
@@ -535,6 +552,17 @@ enum Turn {
     /// The encoder failed on its own thread.
     Broken(Error),
     Stop,
+}
+
+/// Tells which encoder it is from here on, and why not the preferred one.
+fn tell(info: &encode::Info) {
+    match (&info.fallback, &info.slot) {
+        (Some(Fallback { from, cause, detail, .. }), _) if *cause != Cause::Requested => {
+            tracing::warn!("encoder {}, not {from}: {detail}", info.backend);
+        }
+        (_, Some(slot)) => tracing::info!("encoder {} in {slot}", info.backend),
+        (_, None) => tracing::info!("encoder {}", info.backend),
+    }
 }
 
 /// Whether two frames show the same. Moving pictures differ early, so that the comparison is short where it matters.

@@ -22,6 +22,7 @@ use super::worker::{Worker, last_word};
 use super::{metrics, page, streams, ws};
 use crate::output::text::sanitise;
 use crate::wire::message::PROTOCOL;
+use crate::wire::status::Status;
 
 /// A request's head must be whole in this time.
 const HEAD_TIME: Duration = Duration::from_secs(10);
@@ -156,7 +157,13 @@ async fn sign_in(State(app): State<App>) -> Response {
 }
 
 async fn status(State(worker): State<Arc<Worker>>) -> Response {
-    ([streams::NO_STORE], axum::Json(worker.status())).into_response()
+    told(worker, |status| ([streams::NO_STORE], axum::Json(status)).into_response()).await
+}
+
+/// An answer made of the status. The driver is asked for it, which may take its time.
+async fn told(worker: Arc<Worker>, answer: fn(&Status) -> Response) -> Response {
+    let status = tokio::task::spawn_blocking(move || worker.status()).await;
+    status.map_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response(), |status| answer(&status))
 }
 
 async fn ready(State(worker): State<Arc<Worker>>) -> Response {
@@ -168,8 +175,8 @@ async fn ready(State(worker): State<Arc<Worker>>) -> Response {
 }
 
 async fn metrics(State(worker): State<Arc<Worker>>) -> Response {
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], metrics::render(&worker.status()))
-        .into_response()
+    const KIND: &str = "text/plain; version=0.0.4; charset=utf-8";
+    told(worker, |status| ([(header::CONTENT_TYPE, KIND)], metrics::render(status)).into_response()).await
 }
 
 #[derive(Deserialize)]

@@ -184,6 +184,9 @@ async fn open(
         Ok(Some(packet)) => Ok(Some((seat, packet))),
         Ok(None) => Err(refusal(StatusCode::CONFLICT, &worker.not_running().unwrap_or_else(now), &[])),
         Err(_) => {
+            if let Some(lack) = worker.pipeline.stream(codec).snapshot().no_slot {
+                return Err(without_slot(&lack, now()));
+            }
             let mut condition = now();
             if condition.reason.is_empty() {
                 condition.reason = format!("no picture came in {} s", FIRST.as_secs());

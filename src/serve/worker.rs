@@ -132,8 +132,11 @@ impl Worker {
         let mut changes = self.pipeline.changes();
         loop {
             self.refresh();
-            if changes.changed().await.is_err() {
-                return;
+            let viewed = self.streams().iter().any(|stream| stream.viewers > 0);
+            tokio::select! {
+                changed = changes.changed() => if changed.is_err() { return },
+                // That an encoder does not answer is no event.
+                () = tokio::time::sleep(Duration::from_secs(1)), if viewed => {}
             }
         }
     }
@@ -198,10 +201,15 @@ impl Worker {
             Health::Running => {
                 let error = streams.iter().find_map(|stream| stream.error.as_ref());
                 let no_slot = streams.iter().find_map(|stream| stream.no_slot.as_ref());
-                match (error, no_slot) {
-                    (Some(error), _) => (State::Error, error.to_string()),
-                    (None, Some(lack)) => (State::NoSlot, lack.reason.clone()),
-                    (None, None) => (State::Streaming, String::new()),
+                let silent = streams.iter().find(|stream| stream.silent);
+                match (error, no_slot, silent) {
+                    (Some(error), _, _) => (State::Error, error.to_string()),
+                    (None, Some(lack), _) => (State::NoSlot, lack.reason.clone()),
+                    (None, None, Some(stream)) => {
+                        let backend = self.encoder(stream).map_or("the encoder", |info| info.backend);
+                        (State::Error, format!("{backend} does not answer"))
+                    }
+                    (None, None, None) => (State::Streaming, String::new()),
                 }
             }
         }
@@ -322,7 +330,7 @@ impl Worker {
 
     /// Tells all sessions the figures once a second, while there are any.
     pub async fn tell_figures(self: Arc<Self>) {
-        let (backend, mut sessions) = (self.backend(), self.sessions.count());
+        let mut sessions = self.sessions.count();
         while sessions.wait_for(|&open| open > 0).await.is_ok() {
             let [main, other] = self.streams();
             let viewers = main.viewers + other.viewers;
@@ -333,7 +341,7 @@ impl Worker {
                 bitrate_asked_bps: self.pipeline.bitrate(),
                 bitrate_most_bps: self.settings.bitrate,
                 viewers,
-                backend: &backend,
+                backend: &self.backend(),
                 dropped: stream.skipped,
                 latency_ms: &self.latency(),
             };
@@ -344,7 +352,8 @@ impl Worker {
 
     /// `gsk:<source>:<encoder>`.
     pub fn backend(&self) -> String {
-        format!("gsk:{}:{}", self.settings.source.name(), self.plan.main.backend)
+        let encoder = self.encoder(&self.streams()[0]).map_or(self.plan.main.backend, |info| info.backend);
+        format!("gsk:{}:{encoder}", self.settings.source.name())
     }
 
     pub fn status(&self) -> Status {

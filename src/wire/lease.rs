@@ -89,6 +89,8 @@ fn cut(text: &mut String) {
 pub struct Trial {
     /// The driver's version: another may bear more or fewer.
     pub driver: String,
+    /// UUIDs of the GPUs that there were.
+    pub boards: Vec<String>,
     /// All that were open when the next was refused, those of other programs included.
     pub sessions: u32,
     /// How the driver refused the next; null where it did not, and the trial was broken off.

@@ -155,14 +155,18 @@ fn every_descendant_keeps_the_slot() {
     let place = Place::new();
     let child = start(&place, &["--slots", "1", "--", "sh", "-c", "sh -c 'sh -c \"echo running; read line\"'"]);
     let slot = fs::canonicalize(place.home.path().join("leases/slot-0")).unwrap();
-    let holders = gsk::proc::pids().into_iter().filter(|pid| {
-        let open = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
-        open.into_iter().any(|fd| fs::read_link(fd.path()).is_ok_and(|path| path == slot))
-    });
-    let names: Vec<String> = holders.filter_map(gsk::proc::name).collect();
-    // gsk itself and the shells, some of which become what they call; the guard lets go of it.
+    let names = || -> Vec<String> {
+        let holders = gsk::proc::pids().into_iter().filter(|pid| {
+            let open = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+            open.into_iter().any(|fd| fs::read_link(fd.path()).is_ok_and(|path| path == slot))
+        });
+        holders.filter_map(gsk::proc::name).collect()
+    };
+    // Once the program runs, the guard lets go of it.
+    until("the guard has let go", || !names().iter().any(|name| name == "gsk-guard"));
+    // gsk itself and the shells, some of which become what they call.
+    let names = names();
     assert!(names.iter().any(|name| name == "gsk") && names.iter().any(|name| name == "sh"), "{names:?}");
-    assert!(!names.iter().any(|name| name == "gsk-guard"), "{names:?}");
     finish(child);
 }
 
@@ -185,6 +189,39 @@ fn signals_reach_the_program_and_gsk_ends_with_it() {
     let mut child = start(&place, &["--slots", "1", "--", "sh", "-c", "echo running; exec sleep 999"]);
     kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(143), "as a shell tells a signal");
+}
+
+#[test]
+fn signals_that_are_to_be_ignored_stay_so() {
+    let place = Place::new();
+    let mut nohup = Command::new("nohup");
+    nohup.arg(env!("CARGO_BIN_EXE_gsk")).args([
+        "lease",
+        "run",
+        "--slots",
+        "1",
+        "--",
+        "grep",
+        "SigIgn",
+        "/proc/self/status",
+    ]);
+    nohup.current_dir(place.home.path()).env("GSK_LEASE_DIR", place.home.path().join("leases"));
+    let told = String::from_utf8(nohup.stdin(Stdio::null()).output().unwrap().stdout).unwrap();
+    let mask = u64::from_str_radix(told.trim().rsplit('\t').next().unwrap(), 16).unwrap();
+    assert_eq!(mask & 1, 1, "SIGHUP, as nohup has it: {told}");
+}
+
+#[test]
+fn who_waits_waits_for_the_gate_too() {
+    let place = Place::new();
+    let pool = place.pool();
+    let gate = pool.gate().unwrap();
+    let waiter = place.command(&["--slots", "1", "--wait", "60s", "--", "echo", "running"]).spawn().unwrap();
+    // Longer than it is waited for at once.
+    std::thread::sleep(Duration::from_millis(3300));
+    drop(gate);
+    let done = waiter.wait_with_output().unwrap();
+    assert_eq!((done.status.code(), &done.stdout[..]), (Some(0), &b"running\n"[..]));
 }
 
 #[test]

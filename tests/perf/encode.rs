@@ -52,7 +52,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             done.0.write_all(&unit.data[HEADER..]).expect("written");
         })
     };
-    let (mut encoder, _) = encode::open(choice.codec(), choice, &config, &slots, None, sink).map_err(Error::from)?;
+    let (mut encoder, _) =
+        encode::open(choice.codec(), choice, &config, &slots, encode::Past::default(), sink).map_err(Error::from)?;
     let mut cpu = 0;
     for (sequence, pixels) in frames.iter().enumerate() {
         let at = (sequence as f64 * 1e6 / header.fps) as u64;

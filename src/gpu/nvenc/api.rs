@@ -143,7 +143,10 @@ impl Api {
 /// The library is not there, or the system's loader cannot take it.
 fn absent(said: &str) -> Refused {
     let capabilities = std::env::var("NVIDIA_DRIVER_CAPABILITIES").ok();
-    let error = Error::missing("NVENC cannot be used").cause(format!("{LIBRARY} cannot be opened: {said}"));
+    let error = Error::missing(super::explain::UNUSABLE).cause(match said.contains("No such file") {
+        true => format!("{LIBRARY} is not on this host"),
+        false => format!("{LIBRARY} cannot be opened: {said}"),
+    });
     let hint = match capabilities.filter(|all| !super::explain::grants_video(all)) {
         Some(all) => format!(
             "the container has NVIDIA_DRIVER_CAPABILITIES={all}; start it with -e NVIDIA_DRIVER_CAPABILITIES={all},video"
@@ -157,7 +160,7 @@ fn absent(said: &str) -> Refused {
 
 /// The library is there and is not what it should be.
 fn broken(what: &str) -> Refused {
-    let error = Error::missing("NVENC cannot be used")
+    let error = Error::missing(super::explain::UNUSABLE)
         .cause(format!("{LIBRARY}: {what}"))
         .hint("install the NVIDIA driver again, 530 or newer");
     Refused { cause: Cause::NoDriver, error }

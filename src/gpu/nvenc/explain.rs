@@ -16,6 +16,17 @@ pub struct Refused {
     pub error: Error,
 }
 
+/// What is said of NVENC where it cannot be used at all.
+pub(super) const UNUSABLE: &str = "NVENC cannot be used";
+
+impl Refused {
+    /// Why, for one who says himself that it is not used.
+    pub fn detail(&self) -> String {
+        let Error { what, cause, .. } = &self.error;
+        cause.clone().filter(|_| what == UNUSABLE).unwrap_or_else(|| self.error.to_string())
+    }
+}
+
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.error.fmt(f)
@@ -117,7 +128,7 @@ pub fn explain(code: Status, facts: &Facts) -> Refused {
     if !facts.said.is_empty() {
         cause_text += &format!(": {}", facts.said);
     }
-    let what = if kind == Kind::Failed { "NVENC failed" } else { "NVENC cannot be used" };
+    let what = if kind == Kind::Failed { "NVENC failed" } else { UNUSABLE };
     let mut error = Error::new(kind, what).cause(cause_text);
     error.hint = hint;
     Refused { cause, error }

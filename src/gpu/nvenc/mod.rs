@@ -38,13 +38,17 @@ pub fn library() -> Result<(), String> {
     api::Api::get().map(drop).map_err(why)
 }
 
-/// The devices to try, in order.
-fn candidates(wanted: Option<&str>) -> Result<Vec<cuda::Device>, Refused> {
+/// The devices to try, in the order of `wanted`; any, where none is wanted.
+fn candidates(wanted: &[String]) -> Result<Vec<cuda::Device>, Refused> {
     let mut devices = cuda::devices().map_err(from_cuda)?;
-    let Some(wanted) = wanted else { return Ok(devices) };
-    devices.retain(|device| device.is(wanted));
+    if wanted.is_empty() {
+        return Ok(devices);
+    }
+    let rank = |device: &cuda::Device| wanted.iter().position(|wanted| device.is(wanted));
+    devices.retain(|device| rank(device).is_some());
+    devices.sort_by_key(rank);
     if devices.is_empty() {
-        let error = Error::missing(format!("no CUDA device is {wanted}"))
+        let error = Error::missing(format!("no CUDA device is {}", wanted.join(" or ")))
             .hint("see the devices: nvidia-smi -L\nand look at CUDA_VISIBLE_DEVICES");
         return Err(Refused { cause: Cause::NoEngine, error });
     }
@@ -65,7 +69,7 @@ fn facts(device: &cuda::Device) -> Facts {
 }
 
 fn no_device() -> Refused {
-    let error = Error::missing("NVENC cannot be used")
+    let error = Error::missing(explain::UNUSABLE)
         .cause("CUDA shows no device to this process")
         .hint("look at CUDA_VISIBLE_DEVICES; in a container, start it with --gpus all");
     Refused { cause: Cause::NoEngine, error }

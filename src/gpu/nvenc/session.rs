@@ -86,7 +86,7 @@ struct Shared {
     core: Core,
     /// Surfaces with a picture that was not collected.
     busy: [AtomicBool; SURFACES],
-    _slot: Slot,
+    slot: Slot,
 }
 
 // SAFETY: NVENC may be called from two threads, one that submits and one that locks bitstreams, as the two halves do
@@ -135,16 +135,16 @@ pub struct Coded<'a> {
 }
 
 impl Session {
-    /// Opens a session on the device that `wanted` names (by UUID or PCI address), else on the first that takes one:
-    /// beside a board without an engine, that is the one with an engine. The slot is kept until the session is closed;
+    /// Opens a session on the first that takes one of the devices that `wanted` names (by UUID or PCI address), in that
+    /// order, or of all where it names none: beside a board without an engine, that is the one with an engine. The slot is kept until the session is closed;
     /// where every device refuses, it is free again.
-    pub fn open(slot: Slot, wanted: Option<&str>, config: &Config) -> Result<(Session, Collector), Refused> {
+    pub fn open(slot: Slot, wanted: &[String], config: &Config) -> Result<(Session, Collector), Refused> {
         let api = Api::get()?;
         let mut stopped = Vec::new();
         for device in super::candidates(wanted)? {
             match prepare(&slot, api, &device, config) {
                 Ok((core, settings)) => {
-                    let shared = Arc::new(Shared { core, busy: Default::default(), _slot: slot });
+                    let shared = Arc::new(Shared { core, busy: Default::default(), slot });
                     let session = Session { shared: shared.clone(), settings, config: *config, frame: 0 };
                     return Ok((session, Collector { shared }));
                 }
@@ -263,6 +263,8 @@ impl Session {
         core.encoder.pin_level(&mut self.settings);
         if resized {
             core.make_inputs(config.width, config.height).map_err(|failure| failure.error())?;
+            // Who asks is told the old size otherwise, which is no reason to fail.
+            let _ = self.shared.slot.resize(config.width, config.height);
         }
         Ok(())
     }

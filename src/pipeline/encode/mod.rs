@@ -107,7 +107,7 @@ pub(crate) enum Open {
     WithSlot(OpenWithSlot),
 }
 
-type OpenWithSlot = fn(&Config, Slot, Output) -> Result<Box<dyn Encoder>, Refused>;
+type OpenWithSlot = fn(&Config, Slot, &[String], Output) -> Result<Box<dyn Encoder>, Refused>;
 
 /// Why there is no encoder.
 #[derive(Clone, Debug)]
@@ -208,16 +208,14 @@ fn walk<T>(
                 return Ok((done, Info { backend: row.name, codec, hardware: row.hardware, slot, fallback }));
             }
             Err(Tried::Over(failure)) => return Err(failure),
-            Err(Tried::Unfit(Refused { error, .. })) if asked.is_some() => {
+            Err(Tried::Unfit(refused)) if asked.is_some() => {
+                let (cause, error) = (refused.detail(), refused.error);
                 let hint = "or use --encoder auto, which takes the best that this host has";
                 let hint = error.hint.map_or(hint.trim_start_matches("or ").into(), |own| format!("{own}\n{hint}"));
-                let cause = error.cause.map_or(error.what.clone(), |cause| format!("{}: {cause}", error.what));
                 let what = format!("--encoder {} cannot be used here", row.name);
                 return Err(Error::new(error.kind, what).cause(cause).hint(hint).into());
             }
-            Err(Tried::Unfit(Refused { cause, error })) => {
-                passed = passed.or(Some((row.name, cause, error.to_string())));
-            }
+            Err(Tried::Unfit(refused)) => passed = passed.or(Some((row.name, refused.cause, refused.detail()))),
         }
     }
     Err(Error::bug(format!("no back end for {codec:?}")).into())
@@ -235,19 +233,34 @@ pub struct Setback {
     pub error: Error,
 }
 
-/// Opens the back end for a codec under the user's choice, but not the one of `setback`. `output` makes what takes its units, for each back end that is
+/// What was before an opening.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Past<'a> {
+    pub setback: Option<&'a Setback>,
+    /// The back end that encodes meanwhile: only one that is preferred to it is opened.
+    pub at_work: Option<&'a str>,
+}
+
+/// Opens the back end for a codec under the user's choice, but not one that failed just now. `output` makes what takes its units, for each back end that is
 /// tried.
 pub fn open(
     codec: Codec,
     choice: Choice,
     config: &Config,
     slots: &Slots,
-    setback: Option<&Setback>,
+    past: Past,
     output: impl Fn() -> Output,
 ) -> Result<(Box<dyn Encoder>, Info), Failure> {
     walk(codec, choice, |backend, open| {
-        if let Some(setback) = setback.filter(|setback| setback.backend == backend) {
+        if let Some(setback) = past.setback.filter(|setback| setback.backend == backend) {
             return Err(Tried::Unfit(Refused { cause: Cause::Fault, error: setback.error.clone() }));
+        }
+        if past.at_work == Some(backend) {
+            return Err(Tried::Over(Error::failed(format!("nothing better than {backend} is to be had")).into()));
+        }
+        // Who encodes meanwhile has no time to wait.
+        if past.at_work.is_some() && matches!(open, Open::WithSlot(_)) && !slots.glance() {
+            return Err(Tried::Unfit(Refused { cause: Cause::NoSlot, error: Error::failed("no slot is free") }));
         }
         match open {
             Open::Freely(open) => match open(config, output()) {
@@ -267,9 +280,9 @@ fn with_slot(
     slots: &Slots,
     output: Output,
 ) -> Result<(Box<dyn Encoder>, Option<String>), Tried> {
-    let slot = slots.take(codec, config.size).map_err(|denied| without_slot(denied, slots.when_full))?;
+    let (slot, boards) = slots.take(codec, config.size).map_err(|denied| without_slot(denied, slots.when_full))?;
     let name = slot.name();
-    match open(config, slot, output) {
+    match open(config, slot, &boards, output) {
         Ok(encoder) => Ok((encoder, Some(name))),
         // The driver bears fewer than was thought, or programs took sessions that it does not tell of.
         Err(Refused { cause: Cause::Limit, error }) if slots.when_full != WhenFull::Software => {
@@ -284,6 +297,10 @@ fn without_slot(denied: Denied, when_full: WhenFull) -> Tried {
     match denied {
         Denied::Full(refusal) if when_full != WhenFull::Software => Tried::Over(Failure::NoSlot((&refusal).into())),
         Denied::Full(refusal) => Tried::Unfit(Refused { cause: Cause::NoSlot, error: refusal.error() }),
+        // The driver or the gate did not answer in time: whether there is a slot is not known yet.
+        Denied::Failed(error) if error.kind == Kind::Unreachable && when_full != WhenFull::Software => {
+            Tried::Over(Failure::NoSlot(NoSlot { reason: error.to_string(), holders: Vec::new() }))
+        }
         Denied::Failed(error) => Tried::Unfit(Refused { cause: Cause::Fault, error }),
     }
 }

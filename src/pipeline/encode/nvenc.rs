@@ -35,9 +35,9 @@ const _: () = assert!(IN_FLIGHT < nvenc::SURFACES);
 /// How long the driver may take for one frame, or for closing the session: a hundred times what it should.
 const ANSWER: Duration = Duration::from_secs(1);
 
-/// Opens a session with `slot`, which it keeps until it is closed, on the first board that takes it.
-pub fn open(config: &Config, slot: Slot, output: Output) -> Result<Box<dyn Encoder>, Refused> {
-    let (session, collector) = Session::open(slot, None, &settings(config))?;
+/// Opens a session with `slot`, which it keeps until it is closed, on the first of `boards` (UUIDs; none: all) that takes it.
+pub fn open(config: &Config, slot: Slot, boards: &[String], output: Output) -> Result<Box<dyn Encoder>, Refused> {
+    let (session, collector) = Session::open(slot, boards, &settings(config))?;
     let queue = Arc::new(Queue::default());
     let (alive, ended) = mpsc::channel();
     let waits = queue.clone();

@@ -1,10 +1,11 @@
 //! How an encoder that needs a slot of the machine comes by one.
 
 use std::fmt;
-use std::sync::OnceLock;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use super::Codec;
+use crate::error::Result;
 use crate::gpu::{self, Capacity};
 use crate::lease::broker::holder;
 use crate::lease::{Denied, Pool, Refusal, Slot};
@@ -46,6 +47,9 @@ impl fmt::Display for NoSlot {
 /// How long the driver may take to list its sessions.
 const DRIVER: Duration = Duration::from_secs(1);
 
+/// The same for one who encodes meanwhile.
+const GLANCE: Duration = Duration::from_millis(5);
+
 /// A worker's way to the machine's slots.
 #[derive(Debug, Default)]
 pub struct Slots {
@@ -55,17 +59,17 @@ pub struct Slots {
     /// The worker's name and source, for those who ask who holds a slot.
     pub instance_id: String,
     pub source: String,
-    /// What the machine bears, by the support table: it stays as it is while we run.
-    capacity: OnceLock<Capacity>,
+    /// What the machine bears, once that is known: it stays as it is while we run.
+    capacity: Mutex<Option<Capacity>>,
 }
 
 impl Slots {
     pub fn new(most: Option<u32>, when_full: WhenFull, instance_id: String, source: String) -> Slots {
-        Slots { most, when_full, instance_id, source, capacity: OnceLock::new() }
+        Slots { most, when_full, instance_id, source, capacity: Mutex::default() }
     }
 
-    /// Takes a slot for an encoder.
-    pub fn take(&self, codec: Codec, size: Size) -> Result<Slot, Denied> {
+    /// Takes a slot for an encoder; with the GPUs to open it on, the best first (none: any).
+    pub fn take(&self, codec: Codec, size: Size) -> Result<(Slot, Vec<String>), Denied> {
         let record = Record {
             instance_id: self.instance_id.clone(),
             source: Some(self.source.clone()),
@@ -74,14 +78,24 @@ impl Slots {
             height: Some(size.height),
             ..Record::default()
         };
-        let capacity = self.capacity();
-        Pool::open()?.take(capacity.limit, || capacity.pids(DRIVER), record)
+        let capacity = self.capacity()?;
+        let slot = Pool::open()?.take(capacity.limit, || capacity.pids(DRIVER), record)?;
+        Ok((slot, capacity.boards))
     }
 
     /// Whether there is one to be had now.
     pub fn peek(&self) -> Result<(), Denied> {
-        let capacity = self.capacity();
+        let capacity = self.capacity()?;
         Pool::open()?.peek(capacity.limit, || capacity.pids(DRIVER))
+    }
+
+    /// The same for one who has better to do than to wait: it does not say why not.
+    pub(super) fn glance(&self) -> bool {
+        let capacity = self.capacity.lock().unwrap().clone();
+        let look = |capacity: Capacity| {
+            Some(Pool::open().ok()?.with_patience(GLANCE).peek(capacity.limit, || capacity.pids(GLANCE)).is_ok())
+        };
+        capacity.and_then(look).unwrap_or(false)
     }
 
     /// The state of things where the driver itself refused a session that there was a slot for.
@@ -90,7 +104,12 @@ impl Slots {
         NoSlot { reason, holders: held.iter().filter(|seen| seen.held).map(holder).collect() }
     }
 
-    fn capacity(&self) -> &Capacity {
-        self.capacity.get_or_init(|| gpu::limit(self.most, DRIVER))
+    fn capacity(&self) -> Result<Capacity> {
+        if let Some(known) = &*self.capacity.lock().unwrap() {
+            return Ok(known.clone());
+        }
+        let capacity = gpu::limit(self.most, DRIVER)?;
+        *self.capacity.lock().unwrap() = Some(capacity.clone());
+        Ok(capacity)
     }
 }
