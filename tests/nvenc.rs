@@ -342,10 +342,10 @@ fn refusals() {
             "failed",
             "77, which NVENC 12.1 does not know",
         ),
-        (a(Scene::without_nvenc_library), none, NoDriver, "missing", "libnvidia-encode.so.1 cannot be opened"),
-        (a(Scene::without_nvenc_library), compute, NoDriver, "missing", "libnvidia-encode.so.1 cannot be opened"),
+        (a(Scene::without_nvenc_library), none, NoDriver, "missing", "libnvidia-encode.so.1 is not on this host"),
+        (a(Scene::without_nvenc_library), compute, NoDriver, "missing", "libnvidia-encode.so.1 is not on this host"),
         (a(Scene::without_cuda), none, NoDriver, "missing", "libcuda.so.1 is not on this host"),
-        (Scene::without_driver(), none, NoDriver, "missing", "libnvidia-encode.so.1 cannot be opened"),
+        (Scene::without_driver(), none, NoDriver, "missing", "libnvidia-encode.so.1 is not on this host"),
         (Scene::new(), none, NoEngine, "missing", "no device"),
         (a(|s| s.fault("cuInit", 1, 999)), none, Fault, "failed", "cuInit returned 999 (CUDA_ERROR_UNKNOWN)"),
         (
