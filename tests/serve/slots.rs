@@ -393,3 +393,14 @@ fn an_encoder_that_does_not_answer_is_told() {
     let _viewer = Viewer::join(worker.addr, "/ws");
     assert_eq!(worker.await_state(SOON, "error"), "nvenc does not answer");
 }
+
+#[test]
+fn what_stood_in_for_a_driver_that_was_slow_steps_back() {
+    let mut scene = Scene::geforce(3);
+    scene.hang("nvmlInit_v2", 1, Some(Duration::from_secs(3)));
+    let machine = Machine::new(scene);
+    let worker = machine.worker(0, &["--when-full", "software"]);
+    let mut viewer = Viewer::join(worker.addr, "/ws");
+    assert_eq!(config_of(&mut viewer, "openh264").0["fallback"]["cause"], "fault");
+    assert_eq!(config_of(&mut viewer, "nvenc").0["fallback"], Value::Null);
+}

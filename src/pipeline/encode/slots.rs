@@ -78,24 +78,24 @@ impl Slots {
             height: Some(size.height),
             ..Record::default()
         };
-        let capacity = self.capacity()?;
+        let capacity = self.capacity(DRIVER)?;
         let slot = Pool::open()?.take(capacity.limit, || capacity.pids(DRIVER), record)?;
         Ok((slot, capacity.boards))
     }
 
     /// Whether there is one to be had now.
     pub fn peek(&self) -> Result<(), Denied> {
-        let capacity = self.capacity()?;
+        let capacity = self.capacity(DRIVER)?;
         Pool::open()?.peek(capacity.limit, || capacity.pids(DRIVER))
     }
 
     /// The same for one who has better to do than to wait: it does not say why not.
     pub(super) fn glance(&self) -> bool {
-        let capacity = self.capacity.lock().unwrap().clone();
-        let look = |capacity: Capacity| {
-            Some(Pool::open().ok()?.with_patience(GLANCE).peek(capacity.limit, || capacity.pids(GLANCE)).is_ok())
+        let look = || -> Result<(), Denied> {
+            let capacity = self.capacity(GLANCE)?;
+            Pool::open()?.with_patience(GLANCE).peek(capacity.limit, || capacity.pids(GLANCE))
         };
-        capacity.and_then(look).unwrap_or(false)
+        look().is_ok()
     }
 
     /// The state of things where the driver itself refused a session that there was a slot for.
@@ -104,11 +104,11 @@ impl Slots {
         NoSlot { reason, holders: held.iter().filter(|seen| seen.held).map(holder).collect() }
     }
 
-    fn capacity(&self) -> Result<Capacity> {
+    fn capacity(&self, time: Duration) -> Result<Capacity> {
         if let Some(known) = &*self.capacity.lock().unwrap() {
             return Ok(known.clone());
         }
-        let capacity = gpu::limit(self.most, DRIVER)?;
+        let capacity = gpu::limit(self.most, time)?;
         *self.capacity.lock().unwrap() = Some(capacity.clone());
         Ok(capacity)
     }
