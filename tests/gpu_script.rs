@@ -1,0 +1,48 @@
+//! `tests/gpu.sh` itself, over the stand-in driver: what it would say on a real machine must be what it sees.
+
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+use standin::Scene;
+
+#[path = "standin/mod.rs"]
+mod standin;
+
+/// The checks by their ids, and whether each is good.
+fn checks(scene: &Scene) -> (Vec<(String, bool)>, Value) {
+    let mut command = Command::new("bash");
+    command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/gpu.sh")).env("GSK", env!("CARGO_BIN_EXE_gsk"));
+    let done = scene.apply(&mut command).stdin(Stdio::null()).output().unwrap();
+    let words = String::from_utf8_lossy(&done.stderr);
+    let document: Value = serde_json::from_slice(&done.stdout).unwrap_or_else(|e| panic!("{e}: {words}"));
+    let checks = document["checks"].as_array().unwrap();
+    let good: Vec<_> =
+        checks.iter().map(|c| (c["id"].as_str().unwrap().to_string(), c["good"].as_bool().unwrap())).collect();
+    let failed = good.iter().filter(|(_, good)| !good).count();
+    assert_eq!((&document["failed"], done.status.code()), (&failed.into(), Some(i32::from(failed > 0))));
+    (good, document)
+}
+
+fn bad(good: &[(String, bool)]) -> Vec<&str> {
+    good.iter().filter(|(_, good)| !good).map(|(id, _)| id.as_str()).collect()
+}
+
+/// The scene is drawn by Mesa here, which the script is to notice; all else is as on a machine of that kind.
+#[test]
+fn a_board_with_an_engine() {
+    let (good, document) = checks(&Scene::geforce(3));
+    assert_eq!(bad(&good), ["scene_on_gpu"], "{document:#}");
+    assert_eq!(good.len(), 6);
+}
+
+#[test]
+fn a_board_without_one() {
+    let (good, document) = checks(&Scene::h200());
+    assert_eq!(bad(&good), ["scene_on_gpu"], "{document:#}");
+}
+
+#[test]
+fn no_driver() {
+    let (good, document) = checks(&Scene::without_driver());
+    assert_eq!(bad(&good), ["inventory", "probe", "scene_on_gpu", "encoder", "nvenc"], "{document:#}");
+}
