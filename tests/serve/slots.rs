@@ -404,3 +404,19 @@ fn what_stood_in_for_a_driver_that_was_slow_steps_back() {
     assert_eq!(config_of(&mut viewer, "openh264").0["fallback"]["cause"], "fault");
     assert_eq!(config_of(&mut viewer, "nvenc").0["fallback"], Value::Null);
 }
+
+#[test]
+fn workers_that_are_killed_at_work_leave_nothing_held() {
+    let machine = Machine::new(Scene::geforce(2));
+    for number in 0..20 {
+        let worker = machine.worker(number, &["--slots", "2"]);
+        Viewer::join(worker.addr, "/ws").unit();
+        assert_eq!(machine.scene.sessions().len(), 1);
+        // At once, by SIGKILL.
+        drop(worker);
+        until(SOON, "the slot is free", || (!machine.pool().slots().unwrap()[0].held).then_some(()));
+        until(SOON, "the session is gone", || machine.scene.sessions().is_empty().then_some(()));
+    }
+    assert_eq!(machine.scene.events("refused").len(), 0);
+    assert_eq!(machine.pool().slots().unwrap().len(), 1, "no second slot was ever needed");
+}
