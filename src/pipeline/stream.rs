@@ -457,8 +457,7 @@ impl Stream {
         let at_work = work.encoder.as_ref().and(self.report.lock().unwrap().info.as_ref().map(|info| info.backend));
         let past = Past { setback: set_back.map(|setback| &setback.failed), at_work };
         let (encoder, info) = encode::open(self.codec, shared.choice, config, &shared.slots, past, output)?;
-        let passing = |cause| matches!(cause, Cause::NoSlot | Cause::Limit | Cause::Fault);
-        let stands_in = info.fallback.as_ref().is_some_and(|fallback| passing(fallback.cause));
+        let stands_in = info.fallback.as_ref().is_some_and(|fallback| may_pass(fallback.cause));
         work.promote_us = stands_in.then(|| set_back.map_or(now_us() + PROMOTE_US, |setback| setback.until_us));
         work.promotions = 0;
         tell(&info);
@@ -554,14 +553,20 @@ enum Turn {
     Stop,
 }
 
-/// Tells which encoder it is from here on, and why not the preferred one.
+/// Whether what is in the way of an encoder may go by itself.
+fn may_pass(cause: Cause) -> bool {
+    matches!(cause, Cause::NoSlot | Cause::Limit | Cause::Fault)
+}
+
+/// Logs which encoder it is from here on; and as a warning, why not the preferred one, where that may pass. What the host
+/// lacks is told when the worker starts.
 fn tell(info: &encode::Info) {
     match (&info.fallback, &info.slot) {
-        (Some(Fallback { from, cause, detail, .. }), _) if *cause != Cause::Requested => {
+        (Some(Fallback { from, cause, detail, .. }), _) if may_pass(*cause) => {
             tracing::warn!("encoder {}, not {from}: {detail}", info.backend);
         }
-        (_, Some(slot)) => tracing::info!("encoder {} in {slot}", info.backend),
-        (_, None) => tracing::info!("encoder {}", info.backend),
+        (_, Some(slot)) => tracing::debug!("encoder {} in {slot}", info.backend),
+        (_, None) => tracing::debug!("encoder {}", info.backend),
     }
 }
 
