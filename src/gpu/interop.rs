@@ -225,7 +225,9 @@ fn explain(code: CUresult) -> Option<&'static str> {
         304 => Some(
             "OpenGL is not NVIDIA's, or has failed before: export __EGL_VENDOR_LIBRARY_FILENAMES=/usr/share/glvnd/egl_vendor.d/10_nvidia.json",
         ),
-        999 => Some("OpenGL is not NVIDIA's, or goes through a proxy such as VirtualGL: run without vglrun, on the EGL device"),
+        999 => Some(
+            "OpenGL is not NVIDIA's, or goes through a proxy such as VirtualGL: run without vglrun, on the EGL device",
+        ),
         _ => None,
     }
 }
@@ -243,8 +245,7 @@ mod tests {
 
     #[test]
     fn the_codes_of_graphics_have_a_remedy() {
-        for (code, says) in
-            [(101, "another GPU"), (219, "eglMakeCurrent"), (304, "10_nvidia.json"), (999, "VirtualGL")]
+        for (code, says) in [(101, "another GPU"), (219, "eglMakeCurrent"), (304, "10_nvidia.json"), (999, "VirtualGL")]
         {
             assert!(explain(code).is_some_and(|hint| hint.contains(says)), "{code}");
         }
