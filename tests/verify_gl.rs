@@ -41,7 +41,7 @@ impl Host {
     /// Handles that were not given back. NVML stays open for as long as a process lives.
     fn leaks(&self) -> Vec<standin::Event> {
         let leaks = self.scene.leaks().into_iter();
-        leaks.filter(|leak| leak.fields.get("kind").is_none_or(|kind| kind != "nvml-init")).collect()
+        leaks.filter(|leak| leak.get("kind") != "nvml-init").collect()
     }
 
     fn json(&self, words: &[&str]) -> Answer {
@@ -189,7 +189,7 @@ fn hosts_with_boards_of_all_kinds() {
 
 #[test]
 fn drivers_that_hang_crash_or_fail() {
-    let broken = |breaks: &dyn Fn(&mut Scene)| {
+    let broken = |breaks: &dyn Fn(&mut Scene) -> &mut Scene| {
         let mut scene = Scene::rtx();
         breaks(&mut scene);
         let host = Host::new(scene);
@@ -203,32 +203,34 @@ fn drivers_that_hang_crash_or_fail() {
             .for_each(|id| answer.has(id, "skip", &["cuda failed"]));
         answer.has("draw", "pass", &[]);
     };
-    let hung = broken(&|scene| drop(scene.hang("cuInit", 1, None)));
+    let hung = broken(&|scene| scene.hang("cuInit", 1, None));
     hung.has("cuda", "fail", &["cuInit did not return within 2.0 s", "dmesg"]);
     without_cuda(&hung);
-    let crashed = broken(&|scene| drop(scene.crash("cuInit", 1)));
+    let crashed = broken(&|scene| scene.crash("cuInit", 1));
     crashed.has("cuda", "fail", &["cuInit ended the process by SIGSEGV", "dmesg"]);
     without_cuda(&crashed);
-    let refused = broken(&|scene| drop(scene.fault("cuInit", 1, 803)));
+    let refused = broken(&|scene| scene.fault("cuInit", 1, 803));
     refused.has("cuda", "fail", &["803 (CUDA_ERROR_SYSTEM_DRIVER_MISMATCH)", "restart the machine"]);
-    let nvml = broken(&|scene| drop(scene.hang("nvmlInit_v2", 1, None)));
+    let nvml = broken(&|scene| scene.hang("nvmlInit_v2", 1, None));
     nvml.has("nvml", "fail", &["does not answer"]);
     nvml.has("nvenc", "skip", &["nvml failed"]);
     nvml.has("gl-to-cuda", "pass", &[]);
-    let mismatch = broken(&|scene| drop(scene.fault_from("nvmlInit_v2", 1, 18)));
+    let mismatch = broken(&|scene| scene.fault_from("nvmlInit_v2", 1, 18));
     mismatch.has("driver", "fail", &["mismatch", "sudo reboot"]);
     mismatch.has("cuda", "skip", &["driver failed"]);
     // In the middle of the steps: what came before stands, what stands on it is skipped.
-    let stuck = broken(&|scene| drop(scene.hang("cuGraphicsMapResources", 1, None)));
+    let stuck = broken(&|scene| scene.hang("cuGraphicsMapResources", 1, None));
     stuck.has("draw", "pass", &[]);
     stuck.has("gl-to-cuda", "fail", &["cuGraphicsMapResources did not return within 0.4 s"]);
     stuck.has("cuda-to-gl", "skip", &["gl-to-cuda failed"]);
     stuck.has("nvenc", "pass", &[]);
-    let dead = broken(&|scene| drop(scene.crash("cuGraphicsGLRegisterImage", 2)));
+    let dead = broken(&|scene| scene.crash("cuGraphicsGLRegisterImage", 2));
     dead.has("gl-to-cuda", "pass", &[]);
     dead.has("cuda-to-gl", "fail", &["SIGSEGV"]);
-    let encoder = broken(&|scene| drop(scene.crash("nvEncOpenEncodeSessionEx", 1)));
+    let encoder = broken(&|scene| scene.crash("nvEncOpenEncodeSessionEx", 1));
     encoder.has("nvenc", "fail", &["SIGSEGV"]);
+    let library = broken(&|scene| scene.crash("NvEncodeAPICreateInstance", 1));
+    library.has("nvenc", "fail", &["SIGSEGV"]);
     INTEROP[..2].iter().for_each(|id| encoder.has(id, "pass", &[]));
 }
 
@@ -272,6 +274,9 @@ fn a_gpu_is_chosen_and_exported() {
         assert_eq!(output.status.code(), Some(1));
         assert!(String::from_utf8(output.stderr).unwrap().contains("EGL does not have this GPU"));
     }
+    let engineless = host.json(&["--only", "nvenc", "--gpu", "0"]);
+    engineless.has("nvenc", "skip", &["no NVENC engine: GPU 0 (NVIDIA A100"]);
+    assert_eq!(engineless.code, 0);
     let hidden = host
         .command(GSK)
         .args(["verify-gl", "--only", "cuda", "--gpu", "1", "--json"])

@@ -376,6 +376,8 @@ bool scene_refuses(const char *function, int absent, int *code) {
             hang(fault->ms);
         } else if (fault->crash) {
             scene_log("crash", "function=%s call=%llu", function, (unsigned long long)call);
+            /* A handler that waits for the access to be made again would have it go on. */
+            signal(SIGSEGV, SIG_DFL);
             raise(SIGSEGV);
         } else {
             scene_log("fault", "function=%s call=%llu code=%d", function, (unsigned long long)call, fault->code);

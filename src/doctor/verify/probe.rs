@@ -92,7 +92,7 @@ pub enum Line {
 fn tell(line: &Line) {
     let mut out = std::io::stdout().lock();
     // Nobody reads it where gsk itself is gone: then this process ends too.
-    let _ = serde_json::to_string(line).map(|line| writeln!(out, "{line}")).and_then(|_| Ok(out.flush()));
+    let _ = serde_json::to_string(line).map(|line| writeln!(out, "{line}").and_then(|()| out.flush()));
 }
 
 fn begin(check: Id, call: &str) {
@@ -380,8 +380,19 @@ const PICTURE: Config = Config { width: 320, height: 240, fps: 30.0, bitrate: 50
 const ASKING: Duration = Duration::from_secs(1);
 
 fn open_nvenc(job: &Job) -> Finding {
-    let verdict =
-        gpu::verdict(&gpu::inventory(ASKING), gpu::nvenc::library().as_ref().map(|_| ()).map_err(|e| e.as_str()));
+    let inventory = gpu::inventory(ASKING);
+    let library = gpu::nvenc::library();
+    let verdict = gpu::verdict(&inventory, library.as_ref().map(|_| ()).map_err(String::as_str));
+    if let Err(why) = library {
+        return Finding::fail(
+            if verdict.usable { why } else { verdict.detail },
+            verdict.remedy.unwrap_or_else(|| "sudo apt install libnvidia-encode1".into()),
+        );
+    }
+    let named = inventory.gpus.iter().find(|gpu| gpu.uuid.is_some() && gpu.uuid == job.gpu);
+    if let Some(gpu) = named.filter(|gpu| gpu.support().is_some_and(|board| !board.has_encoder())) {
+        return Finding::skip(format!("no NVENC engine: {}", gpu.label()));
+    }
     let capacity = gpu::limit(job.slots, ASKING);
     let record = Record { instance_id: "verify-gl".into(), ..Record::default() };
     let slot = match Pool::open()

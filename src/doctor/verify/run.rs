@@ -44,7 +44,7 @@ pub fn run(options: &Options) -> Result<Report> {
         slow_ms: (options.timeout / STEP).as_millis() as u64,
     };
     let limits = (options.timeout, options.timeout / STEP);
-    let (inventory, mut cuda, libraries) = thread::scope(|scope| {
+    let (inventory, cuda, libraries) = thread::scope(|scope| {
         let inventory = scope.spawn(|| gpu::inventory(options.timeout));
         let libraries = scope.spawn(|| hear(&Job { part: Part::Libraries, ..job.clone() }, limits));
         // The GPU is known to NVML by another number: what was asked for is looked up when NVML has answered.
@@ -63,7 +63,7 @@ pub fn run(options: &Options) -> Result<Report> {
     let job = Job { nvidia, cuda: cuda_works, gpu: named(options.gpu.as_deref(), &inventory)?, ..job };
     // One after the other: an encoder session would disturb the figures of memory.
     let graphics = hear(&Job { part: Part::Graphics, ..job.clone() }, limits)?;
-    let nvenc = match nvenc_is_not_tried(&inventory, options.gpu.is_some()) {
+    let nvenc = match nvenc_is_not_tried(&inventory) {
         Some(finding) => Heard { findings: [(Id::Nvenc, finding)].into(), ..Heard::default() },
         None if cuda_works => hear(&Job { part: Part::Nvenc, ..job.clone() }, limits)?,
         None => Heard::default(),
@@ -88,10 +88,7 @@ pub fn run(options: &Options) -> Result<Report> {
         None => pair.cuda == Some(0),
     });
     let exports = chosen.map(Exports::of).next();
-    for heard in [&mut cuda.findings] {
-        found.append(heard);
-    }
-    for heard in [libraries, graphics, nvenc] {
+    for heard in [cuda, libraries, graphics, nvenc] {
         found.extend(heard.findings);
     }
     let checks = settle(&wanted, &options.skip, found);
@@ -125,21 +122,13 @@ fn named(wanted: Option<&str>, inventory: &Inventory) -> Result<Option<String>> 
     }
 }
 
-/// Why no session is opened: there is no engine for it, or a driver that hangs. With a GPU named, only that one counts.
-fn nvenc_is_not_tried(inventory: &Inventory, named: bool) -> Option<Finding> {
+/// Why no session is opened: no board has an engine for it, or the driver hangs.
+fn nvenc_is_not_tried(inventory: &Inventory) -> Option<Finding> {
     if inventory.hung.is_some() {
         return Some(Finding::skip("nvml failed"));
     }
-    let library = gpu::nvenc::library();
-    let verdict = gpu::verdict(inventory, library.as_ref().map(|_| ()).map_err(String::as_str));
-    match verdict.cause {
-        Some(Cause::NoEngine) => Some(Finding::skip(verdict.detail)),
-        // A limit that is reached is met again at the slots, which name the holders.
-        Some(Cause::NoDriver) if !named || library.is_err() => {
-            Some(Finding::fail(verdict.detail, verdict.remedy.unwrap_or_else(|| "gsk nvenc-status".into())))
-        }
-        _ => None,
-    }
+    let verdict = gpu::verdict(inventory, Ok(()));
+    (verdict.cause == Some(Cause::NoEngine)).then(|| Finding::skip(verdict.detail))
 }
 
 /// Runs a probe to its end, whatever that is. `limits`: for initialisation, and for each other step.
