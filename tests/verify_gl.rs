@@ -1,6 +1,7 @@
 //! `gsk verify-gl` on hosts of all kinds: the stand-in driver's boards, Mesa's OpenGL, and neither.
 
 use std::process::{Command, Output};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -108,7 +109,7 @@ fn pixels_go_both_ways_and_nothing_is_left_behind() {
     all.has("egl-vendor", "warn", &["libEGL.so", "libEGL_nvidia.so.0"]);
     all.has("egl-cuda", "warn", &["no EGL device is NVIDIA's", "10_nvidia.json"]);
     all.has("context", "warn", &["draws, not the NVIDIA GPU"]);
-    assert_eq!(all.capability("in CUDA without a copy"), &Value::Bool(true));
+    assert_eq!(all.capability("pixels in CUDA"), &Value::Bool(true));
     assert_eq!(all.capability("NVENC"), &Value::Bool(true));
     assert!(host.leaks().is_empty(), "{:#?}", host.leaks());
     assert!(host.scene.violations().is_empty(), "{:#?}", host.scene.violations());
@@ -232,6 +233,15 @@ fn drivers_that_hang_crash_or_fail() {
     let library = broken(&|scene| scene.crash("NvEncodeAPICreateInstance", 1));
     library.has("nvenc", "fail", &["SIGSEGV"]);
     INTEROP[..2].iter().for_each(|id| encoder.has(id, "pass", &[]));
+}
+
+#[test]
+fn a_driver_that_is_slow_is_a_warning() {
+    let mut scene = Scene::h200();
+    scene.hang("cuInit", 1, Some(Duration::from_millis(600)));
+    let slow = Host::new(scene).json(&["--timeout", "2s", "--only", "cuda"]);
+    slow.has("cuda", "warn", &["to initialise", "sudo nvidia-smi -pm 1"]);
+    assert_eq!(slow.code, 0, "{:#}", slow.json);
 }
 
 #[test]

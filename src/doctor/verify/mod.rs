@@ -311,7 +311,7 @@ fn capabilities(checks: &[Check]) -> Vec<Capability> {
         by("CUDA", &[Id::Cuda]),
         by("OpenGL without a window", &[Id::Context, Id::Draw]),
         on_gpu(),
-        by("OpenGL's pixels in CUDA without a copy", &[Id::GlToCuda, Id::CudaToGl, Id::Cycles]),
+        by("OpenGL's pixels in CUDA", &[Id::GlToCuda, Id::CudaToGl, Id::Cycles]),
         by("H.264 by NVENC", &[Id::Nvenc]),
         by("video decoding by NVDEC (library)", &[Id::Nvdec]),
         by("JPEG by nvJPEG (library)", &[Id::Nvjpeg]),
