@@ -38,6 +38,7 @@ Register-ArgumentCompleter -Native -CommandName 'gsk' -ScriptBlock {
             [CompletionResult]::new('lease', 'lease', [CompletionResultType]::ParameterValue, 'The machine''s encoder slots, for programs that are not gsk')
             [CompletionResult]::new('nvenc-status', 'nvenc-status', [CompletionResultType]::ParameterValue, 'Who holds the encoder sessions, how many there are, and what each worker does and why')
             [CompletionResult]::new('cleanup', 'cleanup', [CompletionResultType]::ParameterValue, 'What dead owners left of encoder slots: says what it is and, where asked to, cleans it up')
+            [CompletionResult]::new('verify-gl', 'verify-gl', [CompletionResultType]::ParameterValue, 'Proves that OpenGL''s pixels reach CUDA on this host, byte for byte, or says which step fails and what to do')
             [CompletionResult]::new('help', 'help', [CompletionResultType]::ParameterValue, 'Print this message or the help of the given subcommand(s)')
             break
         }
@@ -156,11 +157,32 @@ Register-ArgumentCompleter -Native -CommandName 'gsk' -ScriptBlock {
             [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
             break
         }
+        'gsk;verify-gl' {
+            [CompletionResult]::new('--gpu', '--gpu', [CompletionResultType]::ParameterName, 'The GPU, by nvidia-smi''s index, by UUID or by PCI address [default: CUDA''s first]')
+            [CompletionResult]::new('--timeout', '--timeout', [CompletionResultType]::ParameterName, 'How long the driver may take to initialise, each other step a fifth of it, such as 30s [default: 15s]')
+            [CompletionResult]::new('--slots', '--slots', [CompletionResultType]::ParameterName, 'Encoder sessions that this machine bears, all its programs together, 0 to 1024 [default: by board and driver]')
+            [CompletionResult]::new('--only', '--only', [CompletionResultType]::ParameterName, 'Make only these checks, and those that they need')
+            [CompletionResult]::new('--skip', '--skip', [CompletionResultType]::ParameterName, 'Leave these checks out, and with them those that need them')
+            [CompletionResult]::new('--format', '--format', [CompletionResultType]::ParameterName, 'How to print data [default: table]')
+            [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'When to colour; NO_COLOR is heeded [default: auto]')
+            [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'Settings file to read in place of ./gsk.yaml; it is trusted with programs and addresses')
+            [CompletionResult]::new('--exports', '--exports', [CompletionResultType]::ParameterName, 'Print, for a shell, the variables by which other programs choose the same GPU, and nothing else')
+            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Short for --format json')
+            [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Say only what failed')
+            [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'Say only what failed')
+            [CompletionResult]::new('-v', '-v', [CompletionResultType]::ParameterName, 'Log more; twice for everything')
+            [CompletionResult]::new('--verbose', '--verbose', [CompletionResultType]::ParameterName, 'Log more; twice for everything')
+            [CompletionResult]::new('--print-config', '--print-config', [CompletionResultType]::ParameterName, 'Print every setting and where it came from, and end')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            break
+        }
         'gsk;help' {
             [CompletionResult]::new('serve', 'serve', [CompletionResultType]::ParameterValue, 'Stream a source to browsers: captured and encoded once, watched by many')
             [CompletionResult]::new('lease', 'lease', [CompletionResultType]::ParameterValue, 'The machine''s encoder slots, for programs that are not gsk')
             [CompletionResult]::new('nvenc-status', 'nvenc-status', [CompletionResultType]::ParameterValue, 'Who holds the encoder sessions, how many there are, and what each worker does and why')
             [CompletionResult]::new('cleanup', 'cleanup', [CompletionResultType]::ParameterValue, 'What dead owners left of encoder slots: says what it is and, where asked to, cleans it up')
+            [CompletionResult]::new('verify-gl', 'verify-gl', [CompletionResultType]::ParameterValue, 'Proves that OpenGL''s pixels reach CUDA on this host, byte for byte, or says which step fails and what to do')
             [CompletionResult]::new('help', 'help', [CompletionResultType]::ParameterValue, 'Print this message or the help of the given subcommand(s)')
             break
         }
@@ -178,6 +200,9 @@ Register-ArgumentCompleter -Native -CommandName 'gsk' -ScriptBlock {
             break
         }
         'gsk;help;cleanup' {
+            break
+        }
+        'gsk;help;verify-gl' {
             break
         }
         'gsk;help;help' {

@@ -31,6 +31,9 @@ _gsk() {
             gsk,serve)
                 cmd="gsk__subcmd__serve"
                 ;;
+            gsk,verify-gl)
+                cmd="gsk__subcmd__verify__subcmd__gl"
+                ;;
             gsk__subcmd__help,cleanup)
                 cmd="gsk__subcmd__help__subcmd__cleanup"
                 ;;
@@ -45,6 +48,9 @@ _gsk() {
                 ;;
             gsk__subcmd__help,serve)
                 cmd="gsk__subcmd__help__subcmd__serve"
+                ;;
+            gsk__subcmd__help,verify-gl)
+                cmd="gsk__subcmd__help__subcmd__verify__subcmd__gl"
                 ;;
             gsk__subcmd__help__subcmd__lease,run)
                 cmd="gsk__subcmd__help__subcmd__lease__subcmd__run"
@@ -68,7 +74,7 @@ _gsk() {
 
     case "${cmd}" in
         gsk)
-            opts="-q -v -h -V --format --color --json --quiet --verbose --config --print-config --help --version serve lease nvenc-status cleanup help"
+            opts="-q -v -h -V --format --color --json --quiet --verbose --config --print-config --help --version serve lease nvenc-status cleanup verify-gl help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -124,7 +130,7 @@ _gsk() {
             return 0
             ;;
         gsk__subcmd__help)
-            opts="serve lease nvenc-status cleanup help"
+            opts="serve lease nvenc-status cleanup verify-gl help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -208,6 +214,20 @@ _gsk() {
             return 0
             ;;
         gsk__subcmd__help__subcmd__serve)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        gsk__subcmd__help__subcmd__verify__subcmd__gl)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -458,6 +478,52 @@ _gsk() {
                     ;;
                 --instance-id)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --format)
+                    COMPREPLY=($(compgen -W "table json jsonl csv" -- "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        gsk__subcmd__verify__subcmd__gl)
+            opts="-q -v -h --gpu --timeout --slots --only --skip --exports --format --color --json --quiet --verbose --config --print-config --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --gpu)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --slots)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --only)
+                    COMPREPLY=($(compgen -W "driver nvml cuda devices container egl-vendor egl-devices egl-cuda context draw gl-to-cuda cuda-to-gl cycles nvenc nvdec nvjpeg" -- "${cur}"))
+                    return 0
+                    ;;
+                --skip)
+                    COMPREPLY=($(compgen -W "driver nvml cuda devices container egl-vendor egl-devices egl-cuda context draw gl-to-cuda cuda-to-gl cycles nvenc nvdec nvjpeg" -- "${cur}"))
                     return 0
                     ;;
                 --format)

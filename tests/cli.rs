@@ -309,7 +309,7 @@ fn matches(path: &Path, text: &str) {
 
 #[test]
 fn help_reads_as_it_was_agreed() {
-    let cases: [(&str, &[&str]); 8] = [
+    let cases: [(&str, &[&str]); 9] = [
         ("help", &["--help"]),
         ("help-short", &["-h"]),
         ("serve-help", &["serve", "--help"]),
@@ -317,6 +317,7 @@ fn help_reads_as_it_was_agreed() {
         ("lease-run-help", &["lease", "run", "--help"]),
         ("nvenc-status-help", &["nvenc-status", "--help"]),
         ("cleanup-help", &["cleanup", "--help"]),
+        ("verify-gl-help", &["verify-gl", "--help"]),
         ("serve-print-config", &["serve", "--print-config"]),
     ];
     for (name, words) in cases {
@@ -363,6 +364,7 @@ fn completions_and_man_pages_are_those_of_this_definition() {
             "gsk-lease.1",
             "gsk-nvenc-status.1",
             "gsk-serve.1",
+            "gsk-verify-gl.1",
             "gsk.1"
         ]
     );

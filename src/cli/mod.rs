@@ -6,6 +6,7 @@ mod lease;
 mod nvenc_status;
 mod serve;
 pub mod value;
+mod verify_gl;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -48,6 +49,11 @@ enum Command {
     /// recorded owner is dead, in our own pid namespace; other programs' sessions are listed and left alone. Exit code 1
     /// where something is left to do, 4 where what was asked for is not ours to do: permission, or another pid namespace.
     Cleanup(cleanup::CleanupArgs),
+    /// Proves that OpenGL's pixels reach CUDA on this host, byte for byte, or says which step fails and what to do
+    ///
+    /// What may crash or hang runs in processes of its own. Exit code 0 where all works that this host can do, 1 where
+    /// something that should work fails, 3 without an NVIDIA GPU: what Mesa can do is checked and shown all the same.
+    VerifyGl(verify_gl::VerifyGlArgs),
 }
 
 /// What was asked for.
@@ -129,11 +135,15 @@ fn known() -> Result<Known> {
         .with::<serve::ServeArgs>()?
         .with::<lease::RunKeys>()?
         .with::<nvenc_status::NvencStatusKeys>()?
-        .with::<cleanup::CleanupKeys>()
+        .with::<cleanup::CleanupKeys>()?
+        .with::<verify_gl::VerifyGlKeys>()
 }
 
 /// Runs the command that this process was started with.
 pub fn main() -> ExitCode {
+    if let Some(code) = crate::doctor::verify::probe::if_asked() {
+        return code;
+    }
     guarded(|| start(std::env::args_os().collect()))
 }
 
@@ -215,6 +225,13 @@ fn run(globals: &Globals, task: &Task, printer: &mut Printer) -> Result<ExitCode
             match globals.print_config {
                 true => print_config(&shared, Some(&resolved), printer),
                 false => cleanup::run(args, resolved, printer),
+            }
+        }
+        Task::Public(Command::VerifyGl(args)) => {
+            let resolved = config::resolve(&args.keys, &layers)?;
+            match globals.print_config {
+                true => print_config(&shared, Some(&resolved), printer),
+                false => verify_gl::run(args, resolved, printer),
             }
         }
         Task::Generate(_) if globals.print_config => print_config::<Shared>(&shared, None, printer),

@@ -14,7 +14,7 @@ use cudarc::driver::sys::{self, CUcontext, CUdevice, CUuuid};
 
 use crate::error::{Error, Kind, Result};
 
-type CUresult = u32;
+pub(super) type CUresult = u32;
 
 const UNUSABLE: &str = "CUDA cannot be used";
 
@@ -256,6 +256,11 @@ impl Context {
         // SAFETY: both are places for one size_t, and a context is current.
         self.api.check("cuMemGetInfo", unsafe { (self.api.cuMemGetInfo_v2)(&mut free, &mut total) })?;
         Ok(free as u64)
+    }
+
+    /// Turns a result of one of the driver's functions into an error with its name.
+    pub(super) fn check(&self, call: &str, code: CUresult) -> Result<()> {
+        self.api.check(call, code)
     }
 
     pub(super) fn raw(&self) -> CUcontext {

@@ -12,7 +12,8 @@
 //! - [`capacity`] and [`verdict`] are pure functions of an inventory: how many sessions the machine bears, and whether
 //!   it can encode at all, with the cause and the command to run where it cannot.
 //!
-//! - [`nvenc`] encodes H.264 on a board, [`cuda`] is what that stands on.
+//! - [`nvenc`] encodes H.264 on a board, [`cuda`] is what that stands on. [`egl`] opens OpenGL contexts, on a GPU or on Mesa,
+//!   and [`interop`] takes their textures into CUDA.
 //!
 //! A figure that the driver does not give is null, never 0.
 //!
@@ -31,6 +32,8 @@
 use serde::{Serialize, Serializer};
 
 pub mod cuda;
+pub mod egl;
+pub mod interop;
 pub mod nvenc;
 pub mod nvml;
 pub mod support;

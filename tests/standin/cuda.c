@@ -64,6 +64,7 @@ void object_free(struct object *object) {
         if (scene) state_memory(scene, object->context->board, -(int64_t)object->size);
     }
     free(object->base);
+    free(object->pixels);
     free(object);
 }
 
@@ -79,7 +80,7 @@ struct object *object_around(uint64_t address, size_t size) {
 }
 
 void objects_leak(const struct context *context) {
-    static const char *const kinds[] = {"memory", "host-memory", "stream", "event"};
+    static const char *const kinds[] = {"memory", "host-memory", "stream", "event", "graphics-resource"};
     for (;;) {
         pthread_mutex_lock(&mutex);
         struct object *object = objects;
@@ -174,6 +175,8 @@ static const struct {
     {100, "CUDA_ERROR_NO_DEVICE", "no CUDA-capable device is detected"},
     {101, "CUDA_ERROR_INVALID_DEVICE", "invalid device ordinal"},
     {201, "CUDA_ERROR_INVALID_CONTEXT", "invalid device context"},
+    {208, "CUDA_ERROR_ALREADY_MAPPED", "resource already mapped"},
+    {211, "CUDA_ERROR_NOT_MAPPED", "resource not mapped"},
     {219, "CUDA_ERROR_INVALID_GRAPHICS_CONTEXT", "invalid OpenGL or DirectX context"},
     {304, "CUDA_ERROR_OPERATING_SYSTEM", "OS call failed or operation not supported on this OS"},
     {400, "CUDA_ERROR_INVALID_HANDLE", "invalid resource handle"},

@@ -3,11 +3,11 @@
  * cuda.c         devices, contexts, errors, symbols
  * cuda_memory.c  memory and copies
  * cuda_stream.c  streams and events
+ * cuda_graphics.c  OpenGL textures: register, map, their arrays
  *
- * Graphics interop (cuGraphicsGLRegisterImage, cuGraphicsEGLRegisterImage, map, arrays) belongs in a
- * cuda_graphics.c beside these, and modules, functions and launches in a cuda_kernel.c: both find the calling thread's
- * context by `current_context`, keep what they hand out in the object list below, so that it is checked and its
- * leaks are told, and count memory by `state_memory`.
+ * Modules, functions and launches belong in a cuda_kernel.c beside these: they find the calling thread's context by
+ * `current_context`, keep what they hand out in the object list below, so that it is checked and its leaks are
+ * told, and count memory by `state_memory`.
  */
 #ifndef STANDIN_CUDA_H
 #define STANDIN_CUDA_H
@@ -24,6 +24,10 @@ enum {
     NO_DEVICE = 100,
     INVALID_DEVICE = 101,
     INVALID_CONTEXT = 201,
+    ALREADY_MAPPED = 208,
+    NOT_MAPPED = 211,
+    INVALID_GRAPHICS_CONTEXT = 219,
+    OPERATING_SYSTEM = 304,
     INVALID_HANDLE = 400,
     NOT_FOUND = 500,
     PRIMARY_CONTEXT_ACTIVE = 708,
@@ -41,7 +45,7 @@ struct context {
     unsigned retained; /* of a primary context */
 };
 
-enum object_kind { OBJECT_MEMORY, OBJECT_HOST_MEMORY, OBJECT_STREAM, OBJECT_EVENT };
+enum object_kind { OBJECT_MEMORY, OBJECT_HOST_MEMORY, OBJECT_STREAM, OBJECT_EVENT, OBJECT_GRAPHICS };
 
 struct object {
     enum object_kind kind;
@@ -50,6 +54,12 @@ struct object {
     char *base;              /* of memory */
     size_t size;
     uint64_t recorded_ns; /* of an event */
+    /* of a registered texture; its handle is its array's as well */
+    void *gl;
+    unsigned image, flags;
+    int width, height; /* pixels of four bytes */
+    bool mapped;
+    char *pixels;
 };
 
 /* Begins an entry point; not SUCCESS: the answer. */
@@ -80,6 +90,9 @@ struct object *object_of(const char *function, enum object_kind kind, const void
 void object_free(struct object *object);
 /* The memory that holds these bytes whole, else NULL. */
 struct object *object_around(uint64_t address, size_t size);
+/* The pixels of a mapped array if the bytes `x` to `x + width` of its rows `y` to `y + height` are in it, else NULL. */
+char *array_pixels(const char *function, const void *array, size_t x, size_t y, size_t width, size_t height,
+                   size_t *pitch);
 /* Every object of a context (NULL: of all, and what has none) is told as a leak and freed. */
 void objects_leak(const struct context *context);
 

@@ -226,12 +226,16 @@ static uintptr_t plane(int type, const void *host, pointer_t device) {
 static int copy_2d(const char *function, const struct copy_2d *c) {
     if (!c) return INVALID_VALUE;
     if (!c->width || !c->height) return CUDA_SUCCESS;
-    if (c->src_type == ARRAY || c->dst_type == ARRAY) return NOT_SUPPORTED;
     uintptr_t from = plane(c->src_type, c->src_host, c->src_device),
               to = plane(c->dst_type, c->dst_host, c->dst_device);
     /* A pitch of 0 is the width's. */
     size_t from_pitch = c->src_pitch ? c->src_pitch : c->src_x + c->width,
            to_pitch = c->dst_pitch ? c->dst_pitch : c->dst_x + c->width;
+    /* An array is checked by its own bounds. */
+    if (c->src_type == ARRAY)
+        from = (uintptr_t)array_pixels(function, c->src_array, c->src_x, c->src_y, c->width, c->height, &from_pitch);
+    if (c->dst_type == ARRAY)
+        to = (uintptr_t)array_pixels(function, c->dst_array, c->dst_x, c->dst_y, c->width, c->height, &to_pitch);
     if (!from || !to || c->src_x + c->width > from_pitch || c->dst_x + c->width > to_pitch)
         return violation(function, INVALID_VALUE, "no memory, or a row longer than its pitch");
     from += c->src_y * from_pitch + c->src_x;

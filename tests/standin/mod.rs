@@ -27,7 +27,7 @@ const CUDA: &str = "libcuda.so.1";
 const TARGETS: [(&str, &[&str]); 4] = [
     (NVML, &["nvml.c"]),
     (NVENC, &["nvenc.c", "nvenc_config.c", "nvenc_buffer.c", "nvenc_picture.c", "h264.c"]),
-    (CUDA, &["cuda.c", "cuda_memory.c", "cuda_stream.c"]),
+    (CUDA, &["cuda.c", "cuda_memory.c", "cuda_stream.c", "cuda_graphics.c"]),
     ("sessions", &["sessions.c"]),
 ];
 const CORE: [&str; 2] = ["scene.c", "state.c"];
@@ -236,6 +236,11 @@ impl Scene {
     pub fn hang(&mut self, function: &str, call: u64, time: Option<Duration>) -> &mut Scene {
         let time = time.map_or(String::new(), |time| format!(" ms={}", time.as_millis()));
         self.add(format!("hang {function} call={call}{time}"))
+    }
+
+    /// The `call`-th call of a function ends its process by SIGSEGV.
+    pub fn crash(&mut self, function: &str, call: u64) -> &mut Scene {
+        self.add(format!("crash {function} call={call}"))
     }
 
     /// The first `fetches` of each process that fetch the session list are told that they bring too little room.

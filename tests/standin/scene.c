@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -224,11 +225,13 @@ static void read_process(const struct reader *at, struct scene *scene) {
     if (!board || !pid || !mem) die(at, "board, pid and mem are required", at->word[0]);
 }
 
-static void read_fault(const struct reader *at, struct scene *scene, bool hang) {
+enum trouble { FAULT, HANG, CRASH };
+
+static void read_fault(const struct reader *at, struct scene *scene, enum trouble trouble) {
     if (scene->faults == MAX_LINES) die(at, "too many lines", at->word[0]);
     if (at->words < 3) die(at, "a function and a call are wanted", at->word[0]);
     struct fault *fault = &scene->fault[scene->faults++];
-    *fault = (struct fault){.hang = hang, .ms = -1};
+    *fault = (struct fault){.hang = trouble == HANG, .crash = trouble == CRASH, .ms = -1};
     copy_text(fault->function, sizeof fault->function, at->word[1]);
     bool code = false;
     for (unsigned i = 2; i < at->words; i++) {
@@ -237,11 +240,12 @@ static void read_fault(const struct reader *at, struct scene *scene, bool hang) 
         const char *v;
         if (value_of(word, "call") && word[length - 1] == '+') fault->onwards = true, word[length - 1] = 0;
         if ((v = value_of(word, "call"))) fault->call = number(at, v);
-        else if (!hang && (v = value_of(word, "code"))) fault->code = (int)number(at, v), code = true;
-        else if (hang && (v = value_of(word, "ms"))) fault->ms = (int64_t)number(at, v);
+        else if (trouble == FAULT && (v = value_of(word, "code"))) fault->code = (int)number(at, v), code = true;
+        else if (trouble == HANG && (v = value_of(word, "ms"))) fault->ms = (int64_t)number(at, v);
         else die(at, "no such key", word);
     }
-    if (!fault->call || (!hang && !code)) die(at, "call (from 1) and, of a fault, code are required", at->word[1]);
+    if (!fault->call || (trouble == FAULT && !code))
+        die(at, "call (from 1) and, of a fault, code are required", at->word[1]);
 }
 
 static void read_limit(const struct reader *at, struct scene *scene) {
@@ -270,8 +274,9 @@ static void read_statement(const struct reader *at, struct scene *scene) {
         scene->nvenc_minor = (unsigned)number(at, v);
     } else if (!strcmp(word, "limit")) read_limit(at, scene);
     else if (!strcmp(word, "race")) read_race(at, scene);
-    else if (!strcmp(word, "fault")) read_fault(at, scene, false);
-    else if (!strcmp(word, "hang")) read_fault(at, scene, true);
+    else if (!strcmp(word, "fault")) read_fault(at, scene, FAULT);
+    else if (!strcmp(word, "hang")) read_fault(at, scene, HANG);
+    else if (!strcmp(word, "crash")) read_fault(at, scene, CRASH);
     else if (!strcmp(word, "board")) read_board(at, scene);
     else if (!strcmp(word, "foreign")) read_foreign(at, scene);
     else if (!strcmp(word, "process")) read_process(at, scene);
@@ -369,6 +374,11 @@ bool scene_refuses(const char *function, int absent, int *code) {
         if (fault->hang) {
             scene_log("hang", "function=%s call=%llu", function, (unsigned long long)call);
             hang(fault->ms);
+        } else if (fault->crash) {
+            scene_log("crash", "function=%s call=%llu", function, (unsigned long long)call);
+            /* A handler that waits for the access to be made again would have it go on. */
+            signal(SIGSEGV, SIG_DFL);
+            raise(SIGSEGV);
         } else {
             scene_log("fault", "function=%s call=%llu code=%d", function, (unsigned long long)call, fault->code);
             *code = fault->code;

@@ -29,6 +29,7 @@
  *                                         exported name, nvEnc* as in the API's function list.
  *     hang FUNCTION call=N ms=M           the call blocks M milliseconds, then goes on as usual; without `ms` it
  *                                         blocks for ever
+ *     crash FUNCTION call=N               the call ends its process by SIGSEGV
  *     board KEY=VALUE...                  a GPU:
  *         name="..."                        (required)
  *         uuid=GPU-...                      (default made from the number)
@@ -82,13 +83,14 @@
  *     vanished pid= holder= session=                             the holder died; written by who notices (pid)
  *     fault pid= function= call= code=
  *     hang pid= function= call=
+ *     crash pid= function= call=
  *     violation pid= function= code= what="..."                  a call that the real driver refuses as well
  *     leak pid= kind= handle= [session=]                         a handle not given back, at the process's exit or its
  *                                                                session's or context's end. Kinds: session,
  *                                                                input-buffer, bitstream-buffer, registered-resource,
  *                                                                mapped-resource, locked-input, locked-bitstream,
  *                                                                nvml-init, context, primary-context, memory,
- *                                                                host-memory, stream, event
+ *                                                                host-memory, stream, event, graphics-resource
  */
 #ifndef STANDIN_SCENE_H
 #define STANDIN_SCENE_H
@@ -129,7 +131,7 @@ struct process {
 struct fault {
     char function[64];
     uint64_t call;
-    bool onwards, hang;
+    bool onwards, hang, crash;
     int code;   /* of a fault */
     int64_t ms; /* of a hang; -1 for ever */
 };

@@ -5,10 +5,10 @@
 use glow::{HasContext, PixelPackData, PixelUnpackData};
 
 use super::backdrop::Image;
-use super::egl;
 use super::model::{HALF_LINE, Shape};
 use super::overlay::{Layers, Sprite};
 use crate::error::{Error, Result};
+use crate::gpu::egl;
 use crate::pipeline::frame::Size;
 
 /// Position (x, y), two floats that the program gives meaning to, and a colour: 20 bytes.

@@ -6,7 +6,6 @@
 mod backdrop;
 mod camera;
 mod cpu;
-mod egl;
 mod font;
 mod gl;
 mod mark;

@@ -1,4 +1,4 @@
-//! An OpenGL context without a window system: on the GPU's EGL device where there is one, else on Mesa.
+//! EGL's devices, and an OpenGL context without a window system: on the GPU's EGL device where there is one, else on Mesa.
 
 use std::ffi::{CStr, c_char, c_void};
 use std::sync::OnceLock;
@@ -8,9 +8,43 @@ use khronos_egl as egl;
 type Egl = egl::DynamicInstance<egl::EGL1_4>;
 type DeviceHandle = *mut c_void;
 
+/// What an EGL device stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// A GPU under NVIDIA's driver, which is a CUDA device as well.
+    Nvidia,
+    Hardware,
+    /// Mesa's renderer on the CPU.
+    Software,
+}
+
+impl Kind {
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Nvidia => "NVIDIA's EGL device",
+            Kind::Hardware => "an EGL device",
+            Kind::Software => "Mesa's software device",
+        }
+    }
+}
+
+/// One of EGL's devices, which live as long as the process.
+#[derive(Clone, Debug)]
+pub struct Device {
+    /// Its place in `eglQueryDevicesEXT`'s list, by which other programs name it. CUDA's numbers are in another order.
+    pub index: usize,
+    pub kind: Kind,
+    pub extensions: String,
+    /// CUDA's number of it (`EGL_CUDA_DEVICE_NV` of EGL_NV_device_cuda), which `CUDA_VISIBLE_DEVICES` changes.
+    pub cuda: Option<u32>,
+    handle: DeviceHandle,
+}
+
 const PLATFORM_DEVICE: u32 = 0x313F;
 const PLATFORM_SURFACELESS: u32 = 0x31DD;
 const EXTENSIONS: i32 = 0x3055;
+/// EGL_NV_device_cuda.
+const CUDA_DEVICE: i32 = 0x323A;
 const CONTEXT_MAJOR_VERSION: i32 = 0x3098;
 const CONTEXT_MINOR_VERSION: i32 = 0x30FB;
 const OPENGL_ES3_BIT: i32 = 0x40;
@@ -42,7 +76,29 @@ fn library() -> Result<&'static Egl, String> {
     EGL.get_or_init(load).as_ref().map_err(Clone::clone)
 }
 
+/// Whether `libEGL.so.1` is here and can be used.
+pub fn find() -> Result<(), String> {
+    library().map(drop)
+}
+
+/// The extensions that hold for no display in particular; none where EGL does not tell them.
+pub fn client_extensions() -> Result<String, String> {
+    Ok(client(library()?))
+}
+
+/// EGL's devices, in its order; none where EGL cannot list them.
+pub fn devices() -> Result<Vec<Device>, String> {
+    library().map(list)
+}
+
 impl Context {
+    /// Opens a context on this device and makes it current.
+    pub fn open_on(device: &Device) -> Result<Context, String> {
+        let egl = library()?;
+        let display = platform_display(egl, PLATFORM_DEVICE, device.handle);
+        Context::on(egl, display.ok_or("eglGetPlatformDisplayEXT has no display for the device")?)
+    }
+
     /// Opens a context and makes it current. The error says what each display that was tried lacks.
     pub fn open() -> Result<Context, String> {
         let egl = library()?;
@@ -120,27 +176,18 @@ impl Drop for Context {
 
 /// Every display that this host may have, best first, with a name for error texts.
 fn displays(egl: &Egl) -> Vec<(String, egl::Display)> {
-    let extensions =
-        egl.query_string(None, EXTENSIONS).map(|text| text.to_string_lossy().into_owned()).unwrap_or_default();
+    let extensions = client(egl);
     let mut displays = Vec::new();
-    if let Some(open) = function(egl, "eglGetPlatformDisplayEXT") {
-        // SAFETY: the function of this name has this signature (EGL_EXT_platform_base).
-        let open: unsafe extern "system" fn(u32, *mut c_void, *const i32) -> *mut c_void =
-            unsafe { std::mem::transmute(open) };
-        let mut add = |name: &str, platform: u32, native: *mut c_void| {
-            // SAFETY: `native` is what the platform asks for: a device that EGL listed, or null; no attributes may be null.
-            let display = unsafe { open(platform, native, std::ptr::null()) };
-            if !display.is_null() {
-                // SAFETY: not null, so it is a display.
-                displays.push((name.to_owned(), unsafe { egl::Display::from_ptr(display) }));
-            }
-        };
-        if extensions.contains("EGL_EXT_platform_device") {
-            devices(egl).into_iter().for_each(|(name, device)| add(name, PLATFORM_DEVICE, device));
-        }
-        if extensions.contains("EGL_MESA_platform_surfaceless") {
-            add("Mesa without a surface", PLATFORM_SURFACELESS, std::ptr::null_mut());
-        }
+    let mut add = |name: &str, platform, native| {
+        displays.extend(platform_display(egl, platform, native).map(|display| (name.to_owned(), display)));
+    };
+    if extensions.contains("EGL_EXT_platform_device") {
+        let mut devices = list(egl);
+        devices.sort_by_key(|device| device.kind);
+        devices.iter().for_each(|device| add(device.kind.name(), PLATFORM_DEVICE, device.handle));
+    }
+    if extensions.contains("EGL_MESA_platform_surfaceless") {
+        add("Mesa without a surface", PLATFORM_SURFACELESS, std::ptr::null_mut());
     }
     // SAFETY: the default display needs no native one.
     displays.extend(
@@ -149,17 +196,39 @@ fn displays(egl: &Egl) -> Vec<(String, egl::Display)> {
     displays
 }
 
-/// EGL's devices: NVIDIA's GPUs, then other hardware, then software.
-fn devices(egl: &Egl) -> Vec<(&'static str, DeviceHandle)> {
+/// `native` is one of EGL's devices, or null for a platform that needs none.
+fn platform_display(egl: &Egl, platform: u32, native: *mut c_void) -> Option<egl::Display> {
+    let open = function(egl, "eglGetPlatformDisplayEXT")?;
+    // SAFETY: the function of this name has this signature (EGL_EXT_platform_base); `native` is what the platform asks
+    // for, and no attributes may be null. What is not null is a display.
+    unsafe {
+        let open: unsafe extern "system" fn(u32, *mut c_void, *const i32) -> *mut c_void = std::mem::transmute(open);
+        let display = open(platform, native, std::ptr::null());
+        (!display.is_null()).then(|| egl::Display::from_ptr(display))
+    }
+}
+
+fn client(egl: &Egl) -> String {
+    egl.query_string(None, EXTENSIONS).map(|text| text.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+fn list(egl: &Egl) -> Vec<Device> {
+    type Query = unsafe extern "system" fn(i32, *mut DeviceHandle, *mut i32) -> u32;
+    type Describe = unsafe extern "system" fn(DeviceHandle, i32) -> *const c_char;
+    type Attribute = unsafe extern "system" fn(DeviceHandle, i32, *mut isize) -> u32;
     let (Some(query), Some(describe)) = (function(egl, "eglQueryDevicesEXT"), function(egl, "eglQueryDeviceStringEXT"))
     else {
         return Vec::new();
     };
     // SAFETY: the functions of these names have these signatures (EGL_EXT_device_enumeration, EGL_EXT_device_query).
-    let (query, describe) = unsafe {
-        let query: unsafe extern "system" fn(i32, *mut DeviceHandle, *mut i32) -> u32 = std::mem::transmute(query);
-        let describe: unsafe extern "system" fn(DeviceHandle, i32) -> *const c_char = std::mem::transmute(describe);
-        (query, describe)
+    let (query, describe, attribute) = unsafe {
+        let attribute = function(egl, "eglQueryDeviceAttribEXT")
+            .map(|attribute| std::mem::transmute::<extern "system" fn(), Attribute>(attribute));
+        (
+            std::mem::transmute::<extern "system" fn(), Query>(query),
+            std::mem::transmute::<extern "system" fn(), Describe>(describe),
+            attribute,
+        )
     };
     let mut found = [std::ptr::null_mut(); 64];
     let mut count = 0;
@@ -167,23 +236,27 @@ fn devices(egl: &Egl) -> Vec<(&'static str, DeviceHandle)> {
     if unsafe { query(found.len() as i32, found.as_mut_ptr(), &mut count) } != egl::TRUE {
         return Vec::new();
     }
-    let mut devices: Vec<_> = found[..count.clamp(0, found.len() as i32) as usize]
-        .iter()
-        .map(|&device| {
-            // SAFETY: `device` is one that EGL listed; the text that it points to lives as long as the device.
-            let text = unsafe {
-                let text = describe(device, EXTENSIONS);
-                if text.is_null() { String::new() } else { CStr::from_ptr(text).to_string_lossy().into_owned() }
-            };
-            match text {
-                text if text.contains("EGL_NV_device_cuda") => (0, "NVIDIA's EGL device", device),
-                text if text.contains("EGL_MESA_device_software") => (2, "Mesa's software device", device),
-                _ => (1, "an EGL device", device),
-            }
-        })
-        .collect();
-    devices.sort_by_key(|device| device.0);
-    devices.into_iter().map(|(_, name, device)| (name, device)).collect()
+    let found = &found[..count.clamp(0, found.len() as i32) as usize];
+    let device = |(index, &handle): (usize, &DeviceHandle)| {
+        // SAFETY: `handle` is a device that EGL listed; the text that it points to lives as long as the device.
+        let extensions = unsafe {
+            let text = describe(handle, EXTENSIONS);
+            if text.is_null() { String::new() } else { CStr::from_ptr(text).to_string_lossy().into_owned() }
+        };
+        let kind = match &extensions {
+            text if text.contains("EGL_NV_device_cuda") => Kind::Nvidia,
+            text if text.contains("EGL_MESA_device_software") => Kind::Software,
+            _ => Kind::Hardware,
+        };
+        let number = attribute.filter(|_| kind == Kind::Nvidia).and_then(|attribute| {
+            let mut number = -1;
+            // SAFETY: as above; the device has the extension that defines the attribute, and `number` is an EGLAttrib.
+            let told = unsafe { attribute(handle, CUDA_DEVICE, &mut number) } == egl::TRUE;
+            told.then(|| u32::try_from(number).ok()).flatten()
+        });
+        Device { index, kind, extensions, cuda: number, handle }
+    };
+    found.iter().enumerate().map(device).collect()
 }
 
 fn function(egl: &Egl, name: &str) -> Option<extern "system" fn()> {

@@ -1,0 +1,82 @@
+//! `gsk verify-gl`.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::builder::RangedU64ValueParser;
+use serde::{Deserialize, Serialize};
+
+use super::value::{Span, as_text};
+use crate::config::{Keys, Resolved};
+use crate::doctor::verify::{self, Id, Options};
+use crate::error::{Error, Result};
+use crate::exit::Code;
+use crate::output::Printer;
+
+/// What `gsk verify-gl` is given.
+#[derive(clap::Args, Clone, Debug)]
+pub struct VerifyGlArgs {
+    #[command(flatten)]
+    pub keys: VerifyGlKeys,
+
+    /// Make only these checks, and those that they need
+    #[arg(long, value_name = "ID", value_enum, value_delimiter = ',', hide_possible_values = true)]
+    pub only: Vec<Id>,
+
+    /// Leave these checks out, and with them those that need them
+    #[arg(long, value_name = "ID", value_enum, value_delimiter = ',')]
+    pub skip: Vec<Id>,
+
+    /// Print, for a shell, the variables by which other programs choose the same GPU, and nothing else
+    #[arg(long, conflicts_with_all = ["only", "skip"])]
+    pub exports: bool,
+}
+
+/// The flags of `gsk verify-gl`, and the keys below `verify-gl:` in a file.
+#[derive(clap::Args, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct VerifyGlKeys {
+    /// The GPU, by nvidia-smi's index, by UUID or by PCI address [default: CUDA's first]
+    #[arg(long, value_name = "INDEX|UUID|PCI")]
+    pub gpu: Option<String>,
+
+    /// How long the driver may take to initialise, each other step a fifth of it, such as 30s [default: 15s]
+    #[arg(long, value_name = "DURATION")]
+    #[serde(with = "as_text")]
+    pub timeout: Option<Span>,
+
+    /// Encoder sessions that this machine bears, all its programs together, 0 to 1024 [default: by board and driver]
+    #[arg(long = "slots", value_name = "N", value_parser = RangedU64ValueParser::<u32>::new().range(0..=1024))]
+    pub nvenc_max_sessions: Option<u32>,
+}
+
+impl Keys for VerifyGlKeys {
+    const SECTION: Option<&'static str> = Some("verify-gl");
+
+    fn defaults() -> VerifyGlKeys {
+        VerifyGlKeys { gpu: None, timeout: Some(Span(Duration::from_secs(15))), nvenc_max_sessions: None }
+    }
+}
+
+pub fn run(args: &VerifyGlArgs, resolved: Resolved<VerifyGlKeys>, printer: &Printer) -> Result<ExitCode> {
+    let keys = resolved.values;
+    let report = verify::run(&Options {
+        gpu: keys.gpu,
+        timeout: keys.timeout.map_or(Duration::ZERO, |span| span.0),
+        slots: keys.nvenc_max_sessions,
+        only: if args.exports { vec![Id::EglCuda] } else { args.only.clone() },
+        skip: args.skip.clone(),
+    })?;
+    if !args.exports || printer.format().is_json() {
+        printer.show(&report)?;
+        return Ok(report.code().into());
+    }
+    let Some(exports) = &report.exports else {
+        return Err(Error::missing("there is no GPU to choose").hint("gsk verify-gl"));
+    };
+    exports.lines().iter().try_for_each(|line| printer.line(line))?;
+    if !exports.0.contains_key("MUJOCO_EGL_DEVICE_ID") {
+        printer.warn("EGL does not have this GPU: see why by gsk verify-gl");
+        return Ok(Code::Bad.into());
+    }
+    Ok(Code::Good.into())
+}

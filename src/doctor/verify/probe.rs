@@ -1,0 +1,455 @@
+//! What may crash or hang, in a process of its own: this program again, which tells each call before it makes it.
+//!
+//! A line of JSON on standard output for each step, so that a death is laid to the call that was told last.
+
+use std::io::Write;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use super::draw::{self, Canvas};
+use super::{CudaDevice, EglDevice, Finding, Id, host};
+use crate::error::Error;
+use crate::gpu::interop::{Access, Image};
+use crate::gpu::nvenc::{Config, Refused, Session};
+use crate::gpu::{self, cuda, egl};
+use crate::lease::{Denied, Pool};
+use crate::wire::lease::Record;
+use crate::wire::status::Cause;
+
+/// The argv[0] of such a process; its one argument is a [`Job`].
+pub const NAME: &str = "gsk-probe";
+
+/// What is growth and not noise, bytes: a thousand leaks of the least that a driver allocates come to more.
+const GROWTH: u64 = 4 << 20;
+
+const CYCLES: u32 = 1000;
+
+const GLVND: &str = "export __EGL_VENDOR_LIBRARY_FILENAMES=/usr/share/glvnd/egl_vendor.d/10_nvidia.json";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Part {
+    Cuda,
+    Graphics,
+    Nvenc,
+    Libraries,
+}
+
+impl Part {
+    /// The checks that it makes, in its order.
+    pub fn checks(self) -> &'static [Id] {
+        match self {
+            Part::Cuda => &[Id::Cuda],
+            Part::Graphics => &[
+                Id::EglVendor,
+                Id::EglDevices,
+                Id::EglCuda,
+                Id::Context,
+                Id::Draw,
+                Id::GlToCuda,
+                Id::CudaToGl,
+                Id::Cycles,
+            ],
+            Part::Nvenc => &[Id::Nvenc],
+            Part::Libraries => &[Id::Nvdec, Id::Nvjpeg],
+        }
+    }
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Job {
+    pub part: Part,
+    pub wanted: Vec<Id>,
+    /// UUID, PCI address, or CUDA's number.
+    pub gpu: Option<String>,
+    /// Whether an NVIDIA GPU is expected.
+    pub nvidia: bool,
+    /// Whether CUDA works.
+    pub cuda: bool,
+    pub slots: Option<u32>,
+    /// ms that the driver's initialisation may take before that is worth a word.
+    pub slow_ms: u64,
+}
+
+/// What such a process tells.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Line {
+    Begin {
+        check: Id,
+        call: String,
+        /// Whether the driver may initialise itself in it.
+        slow: bool,
+    },
+    End {
+        check: Id,
+        finding: Finding,
+    },
+    Cuda(Vec<CudaDevice>),
+    Egl(Vec<EglDevice>),
+}
+
+fn tell(line: &Line) {
+    let mut out = std::io::stdout().lock();
+    // Nobody reads it where gsk itself is gone: then this process ends too.
+    let _ = serde_json::to_string(line).map(|line| writeln!(out, "{line}").and_then(|()| out.flush()));
+}
+
+fn begin(check: Id, call: &str) {
+    tell(&Line::Begin { check, call: call.into(), slow: false });
+}
+
+fn begin_slow(check: Id, call: &str) {
+    tell(&Line::Begin { check, call: call.into(), slow: true });
+}
+
+/// Does the job that this process was started for, if any.
+pub fn if_asked() -> Option<ExitCode> {
+    let mut args = std::env::args();
+    if args.next().as_deref() != Some(NAME) {
+        return None;
+    }
+    let Some(job) = args.next().and_then(|text| serde_json::from_str::<Job>(&text).ok()) else {
+        return Some(crate::exit::Code::Bug.into());
+    };
+    let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
+    // A crash is what this process is for: it leaves no core.
+    let none = rustix::process::Rlimit { current: Some(0), maximum: Some(0) };
+    let _ = rustix::process::setrlimit(rustix::process::Resource::Core, none);
+    match job.part {
+        Part::Cuda => {
+            let finding = look_at_cuda(&job);
+            tell(&Line::End { check: Id::Cuda, finding });
+        }
+        Part::Graphics => graphics(&job),
+        Part::Nvenc => {
+            begin_slow(Id::Nvenc, "opening an NVENC session");
+            let finding = open_nvenc(&job);
+            tell(&Line::End { check: Id::Nvenc, finding });
+        }
+        Part::Libraries => libraries(&job),
+    }
+    Some(ExitCode::SUCCESS)
+}
+
+/// An error's words as a failure, with a hint of ours where it has none.
+fn failed(error: &Error, hint: &str) -> Finding {
+    let because = error.cause.clone().map_or(error.what.clone(), |cause| format!("{}: {cause}", error.what));
+    Finding::fail(because, error.hint.clone().unwrap_or_else(|| hint.to_owned()))
+}
+
+// --- CUDA ---
+
+const SMI: &str = "see what NVIDIA's own tool says: nvidia-smi";
+
+fn look_at_cuda(job: &Job) -> Finding {
+    begin(Id::Cuda, "dlopen of libcuda.so.1");
+    if let Err(error) = cuda::find() {
+        return failed(&error, SMI);
+    }
+    begin_slow(Id::Cuda, "cuInit");
+    let start = Instant::now();
+    let devices = match cuda::devices() {
+        Ok(devices) => devices,
+        Err(error) => return failed(&error, SMI),
+    };
+    let took = start.elapsed();
+    tell(&Line::Cuda(devices.iter().map(told).collect()));
+    if devices.is_empty() {
+        let hint = match std::env::var("CUDA_VISIBLE_DEVICES") {
+            Ok(_) => "unset CUDA_VISIBLE_DEVICES",
+            Err(_) => "nvidia-smi -L; in a container, start it with --gpus all",
+        };
+        return Finding::fail("CUDA shows no device to this process", hint);
+    }
+    let names: Vec<String> =
+        devices.iter().map(|device| format!("{} {} ({})", device.ordinal, device.name, device.pci)).collect();
+    let seen = names.join(", ");
+    let Some(device) = choose(job, &devices) else {
+        let wanted = job.gpu.as_deref().unwrap_or_default();
+        return Finding::fail(format!("CUDA does not show {wanted} to this process"), "unset CUDA_VISIBLE_DEVICES")
+            .seen(seen);
+    };
+    begin_slow(Id::Cuda, "cuDevicePrimaryCtxRetain");
+    match cuda::Context::retain(device).and_then(|context| context.free_memory()) {
+        Err(error) => failed(&error, SMI).seen(seen),
+        Ok(_) if took > Duration::from_millis(job.slow_ms) => {
+            let because = format!("CUDA took {:.1} s to initialise", took.as_secs_f64());
+            Finding::warn(because, "keep the driver loaded: sudo nvidia-smi -pm 1").seen(seen)
+        }
+        Ok(free) => Finding::pass(format!("{seen}; {} MiB free", free >> 20)),
+    }
+}
+
+fn told(device: &cuda::Device) -> CudaDevice {
+    let cuda::Device { ordinal, name, uuid, pci, .. } = device.clone();
+    CudaDevice { ordinal, name, uuid, pci }
+}
+
+fn choose<'a>(job: &Job, devices: &'a [cuda::Device]) -> Option<&'a cuda::Device> {
+    match &job.gpu {
+        None => devices.first(),
+        Some(wanted) => devices
+            .iter()
+            .find(|device| device.is(wanted) || wanted.parse().is_ok_and(|number: u32| number == device.ordinal)),
+    }
+}
+
+// --- EGL and OpenGL ---
+
+/// Tells a check's finding; `false` where those that stand on it are not worth a try.
+fn end(job: &Job, check: Id, finding: Finding) -> bool {
+    let on = !matches!(finding.verdict, super::Verdict::Fail | super::Verdict::Skip);
+    if job.wanted.contains(&check) {
+        tell(&Line::End { check, finding });
+    }
+    on
+}
+
+fn graphics(job: &Job) {
+    begin(Id::EglVendor, "dlopen of libEGL.so.1");
+    if !end(job, Id::EglVendor, host::vendor(egl::find(), job.nvidia)) {
+        return;
+    }
+    let (device, chosen) = match job.wanted.iter().any(|id| matches!(id, Id::EglDevices | Id::EglCuda)) || job.cuda {
+        true => look_at_egl(job),
+        false => (None, None),
+    };
+    if !job.wanted.contains(&Id::Context) {
+        return;
+    }
+    begin_slow(Id::Context, "eglInitialize and eglCreateContext");
+    let opened = match &device {
+        Some(device) => egl::Context::open_on(device),
+        None => egl::Context::open(),
+    };
+    let context = match opened {
+        Ok(context) => context,
+        Err(error) => {
+            let hint = if job.nvidia { GLVND } else { "sudo apt install libegl1 libgl1-mesa-dri" };
+            end(job, Id::Context, Finding::fail(format!("no OpenGL context: {error}"), hint));
+            return;
+        }
+    };
+    let canvas = match Canvas::new(&context) {
+        Ok(canvas) => canvas,
+        Err(error) => {
+            end(job, Id::Context, Finding::fail(error, "update the OpenGL driver; see which it is: eglinfo -B"));
+            return;
+        }
+    };
+    end(job, Id::Context, host::renderer(&canvas.names(), context.es, job.nvidia));
+    if !job.wanted.contains(&Id::Draw) {
+        return;
+    }
+    begin(Id::Draw, "glDrawArrays and glReadPixels");
+    let drawn = canvas.draw(context.es).and_then(|()| draw::compare(&draw::pattern(), &canvas.read()?));
+    if !end(job, Id::Draw, bytes(drawn, "update the OpenGL driver; see which it is: eglinfo -B")) {
+        return;
+    }
+    if let Some(device) = chosen.filter(|_| job.wanted.contains(&Id::GlToCuda)) {
+        interop(job, &canvas, &device);
+    }
+}
+
+/// EGL's devices, and the one that is the chosen CUDA device; with it that device, where OpenGL's textures are worth a try.
+fn look_at_egl(job: &Job) -> (Option<egl::Device>, Option<cuda::Device>) {
+    begin_slow(Id::EglDevices, "eglQueryDevicesEXT");
+    let devices = egl::devices().unwrap_or_default();
+    let extensions = egl::client_extensions().unwrap_or_default();
+    let tell_of =
+        |device: &egl::Device| EglDevice { index: device.index, kind: device.kind.name().into(), cuda: device.cuda };
+    let list: Vec<EglDevice> = devices.iter().map(tell_of).collect();
+    tell(&Line::Egl(list.clone()));
+    if !end(job, Id::EglDevices, host::egl_devices(&list, &extensions, job.nvidia)) || !job.cuda {
+        return (None, None);
+    }
+    begin_slow(Id::EglCuda, "cuInit");
+    let all = match cuda::devices() {
+        Ok(all) => all,
+        Err(error) => {
+            end(job, Id::EglCuda, failed(&error, SMI));
+            return (None, None);
+        }
+    };
+    let Some(chosen) = choose(job, &all) else { return (None, None) };
+    let device = devices.into_iter().find(|device| device.cuda == Some(chosen.ordinal));
+    match end(job, Id::EglCuda, host::egl_cuda(&told(chosen), &list)) {
+        true => (device, Some(chosen.clone())),
+        false => (None, None),
+    }
+}
+
+/// A comparison of bytes as a finding.
+fn bytes(compared: Result<(), String>, hint: &str) -> Finding {
+    match compared {
+        Ok(()) => Finding::pass(format!("{} bytes, all equal", draw::ROW * draw::HEIGHT)),
+        Err(words) => Finding::fail(words, hint),
+    }
+}
+
+const DRIVER: &str = "report it to NVIDIA with: sudo nvidia-bug-report.sh";
+
+fn interop(job: &Job, canvas: &Canvas, device: &cuda::Device) {
+    begin_slow(Id::GlToCuda, "cuDevicePrimaryCtxRetain");
+    let context = match cuda::Context::retain(device) {
+        Ok(context) => context,
+        Err(error) => {
+            end(job, Id::GlToCuda, failed(&error, SMI));
+            return;
+        }
+    };
+    let finding = |done: Result<Vec<u8>, Error>, expected: &[u8]| match done {
+        Ok(found) => bytes(draw::compare(expected, &found), DRIVER),
+        Err(error) => failed(&error, DRIVER),
+    };
+    let read = || {
+        begin(Id::GlToCuda, "cuGraphicsGLRegisterImage");
+        let mut image = Image::register(&context, canvas.texture.0.get(), Access::Read)?;
+        begin(Id::GlToCuda, "cuGraphicsMapResources");
+        let mapped = image.map()?;
+        let mut pixels = vec![0; draw::ROW * draw::HEIGHT];
+        begin(Id::GlToCuda, "cuMemcpy2D");
+        mapped.read(draw::ROW, &mut pixels)?;
+        mapped.unmap()?;
+        image.unregister()?;
+        Ok(pixels)
+    };
+    if !end(job, Id::GlToCuda, finding(read(), &draw::pattern())) {
+        return;
+    }
+    if job.wanted.contains(&Id::CudaToGl) {
+        let write = || {
+            begin(Id::CudaToGl, "cuMemcpy2D into a mapped texture");
+            let mut image = Image::register(&context, canvas.texture.0.get(), Access::Overwrite)?;
+            let mapped = image.map()?;
+            mapped.write(draw::ROW, &draw::negative())?;
+            mapped.unmap()?;
+            image.unregister()?;
+            canvas.read().map_err(|words| Error::failed("glReadPixels failed").cause(words))
+        };
+        end(job, Id::CudaToGl, finding(write(), &draw::negative()));
+    }
+    if job.wanted.contains(&Id::Cycles) {
+        end(job, Id::Cycles, cycles(canvas, &context));
+    }
+}
+
+/// Registers and unregisters; memory that grows in two rounds is lost, and not somebody else's.
+fn cycles(canvas: &Canvas, context: &cuda::Context) -> Finding {
+    let round = || {
+        let before = (context.free_memory()?, resident());
+        for cycle in 0..CYCLES {
+            if cycle % 100 == 0 {
+                begin(Id::Cycles, &format!("cuGraphicsGLRegisterImage, cycle {cycle}"));
+            }
+            Image::register(context, canvas.texture.0.get(), Access::Read)?.unregister()?;
+        }
+        let (free, resident) = (context.free_memory()?, resident());
+        Ok((before.0.saturating_sub(free), resident.saturating_sub(before.1)))
+    };
+    let grown = |(device, host): (u64, u64)| device > GROWTH || host > GROWTH;
+    // The first one also fills caches.
+    let rounds = round().and_then(|first| if grown(first) { round() } else { Ok(first) });
+    match rounds {
+        Err(error) => failed(&error, DRIVER),
+        Ok((device, host)) => {
+            let seen = format!("{CYCLES} cycles; grown: {} KiB on the device, {} KiB here", device >> 10, host >> 10);
+            match grown((device, host)) {
+                true => Finding::fail(format!("registering textures loses memory: {seen}"), DRIVER),
+                false => Finding::pass(seen),
+            }
+        }
+    }
+}
+
+/// Bytes of this process that are in memory.
+fn resident() -> u64 {
+    let text = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+    kib.unwrap_or_default() << 10
+}
+
+// --- encoders and decoders ---
+
+/// Small, so that memory is not what it fails by.
+const PICTURE: Config = Config { width: 320, height: 240, fps: 30.0, bitrate: 500_000 };
+
+/// How long the driver may take to list boards and sessions.
+const ASKING: Duration = Duration::from_secs(1);
+
+fn open_nvenc(job: &Job) -> Finding {
+    let inventory = gpu::inventory(ASKING);
+    let library = gpu::nvenc::library();
+    let verdict = gpu::verdict(&inventory, library.as_ref().map(|_| ()).map_err(String::as_str));
+    if let Err(why) = library {
+        return Finding::fail(
+            if verdict.usable { why } else { verdict.detail },
+            verdict.remedy.unwrap_or_else(|| "sudo apt install libnvidia-encode1".into()),
+        );
+    }
+    let named = inventory.gpus.iter().find(|gpu| gpu.uuid.is_some() && gpu.uuid == job.gpu);
+    if let Some(gpu) = named.filter(|gpu| gpu.support().is_some_and(|board| !board.has_encoder())) {
+        return Finding::skip(format!("no NVENC engine: {}", gpu.label()));
+    }
+    let capacity = gpu::limit(job.slots, ASKING);
+    let record = Record { instance_id: "verify-gl".into(), ..Record::default() };
+    let slot = match Pool::open()
+        .map_err(Denied::from)
+        .and_then(|pool| pool.take(capacity.limit, || capacity.pids(ASKING), record))
+    {
+        Ok(slot) => slot,
+        Err(Denied::Full(refusal)) => return Finding::warn(format!("no slot: {refusal}"), "gsk nvenc-status"),
+        Err(Denied::Failed(error)) => return failed(&error, "gsk nvenc-status"),
+    };
+    let wanted = job.gpu.as_deref().or(verdict.uuid.as_deref());
+    match Session::open(slot, wanted, &PICTURE) {
+        Ok(_) => Finding::pass(verdict.detail),
+        Err(Refused { cause: Cause::Limit, error }) => {
+            Finding { verdict: super::Verdict::Warn, ..failed(&error, "gsk nvenc-status") }
+        }
+        Err(Refused { error, .. }) => failed(&error, "gsk nvenc-status"),
+    }
+}
+
+fn libraries(job: &Job) {
+    let any = |names: &[&str]| {
+        let mut last = String::new();
+        for name in names {
+            // SAFETY: NVIDIA's libraries have no initialisers that depend on anything of ours.
+            match unsafe { libloading::Library::new(name) } {
+                // It stays open: unloading such a library gains nothing.
+                Ok(library) => {
+                    std::mem::forget(library);
+                    return Ok(name.to_string());
+                }
+                Err(error) => last = error.to_string(),
+            }
+        }
+        Err(last)
+    };
+    for (check, names, hint) in [
+        (
+            Id::Nvdec,
+            ["libnvcuvid.so.1"].as_slice(),
+            "sudo apt install libnvcuvid1; in a container: -e NVIDIA_DRIVER_CAPABILITIES=all",
+        ),
+        (
+            Id::Nvjpeg,
+            &["libnvjpeg.so.13", "libnvjpeg.so.12", "libnvjpeg.so.11"],
+            "pip install nvidia-nvjpeg-cu12, and add its lib folder to LD_LIBRARY_PATH",
+        ),
+    ] {
+        if !job.wanted.contains(&check) {
+            continue;
+        }
+        begin(check, &format!("dlopen of {}", names[0]));
+        let finding = match any(names) {
+            Ok(name) if check == Id::Nvjpeg => Finding::pass(format!("{name} loads; this gsk makes JPEG on the CPU")),
+            Ok(name) => Finding::pass(format!("{name} loads")),
+            Err(why) => Finding::warn(why, hint),
+        };
+        end(job, check, finding);
+    }
+}
