@@ -46,6 +46,11 @@ run nvenc-status --probe --format jsonl
 if ((engine)); then ((code == 0)); else ((code == 3)) && says 'no NVENC engine'; fi
 check probe $? $code
 
+# OpenGL is NVIDIA's, and its pixels reach CUDA.
+run verify-gl --format jsonl
+((code == 0)) && says '"id":"context",[^}]*"verdict":"pass"' && says '"id":"gl-to-cuda",[^}]*"verdict":"pass"'
+check verify_gl $? $code
+
 run lease run --slots 1 -- true
 check lease $code $code
 

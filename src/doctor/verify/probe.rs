@@ -393,18 +393,18 @@ fn open_nvenc(job: &Job) -> Finding {
     if let Some(gpu) = named.filter(|gpu| gpu.support().is_some_and(|board| !board.has_encoder())) {
         return Finding::skip(format!("no NVENC engine: {}", gpu.label()));
     }
-    let capacity = gpu::limit(job.slots, ASKING);
     let record = Record { instance_id: "verify-gl".into(), ..Record::default() };
-    let slot = match Pool::open()
-        .map_err(Denied::from)
-        .and_then(|pool| pool.take(capacity.limit, || capacity.pids(ASKING), record))
-    {
-        Ok(slot) => slot,
+    let take = || -> Result<_, Denied> {
+        let capacity = gpu::limit(job.slots, ASKING)?;
+        let slot = Pool::open()?.take(capacity.limit, || capacity.pids(ASKING), record)?;
+        Ok((slot, job.gpu.clone().map_or(capacity.boards, |gpu| vec![gpu])))
+    };
+    let (slot, wanted) = match take() {
+        Ok(taken) => taken,
         Err(Denied::Full(refusal)) => return Finding::warn(format!("no slot: {refusal}"), "gsk nvenc-status"),
         Err(Denied::Failed(error)) => return failed(&error, "gsk nvenc-status"),
     };
-    let wanted = job.gpu.as_deref().or(verdict.uuid.as_deref());
-    match Session::open(slot, wanted, &PICTURE) {
+    match Session::open(slot, &wanted, &PICTURE) {
         Ok(_) => Finding::pass(verdict.detail),
         Err(Refused { cause: Cause::Limit, error }) => {
             Finding { verdict: super::Verdict::Warn, ..failed(&error, "gsk nvenc-status") }
