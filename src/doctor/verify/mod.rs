@@ -1,6 +1,6 @@
 //! `gsk verify-gl`: the checks, in order, from the driver to pixels that OpenGL drew and CUDA has.
 //!
-//! [`host`] judges what can be read without calling a driver, [`probe`] is what runs in child processes, [`run`] starts those
+//! `host` judges what can be read without calling a driver, `probe` is what runs in child processes, `run` starts those
 //! and outlives them; what a failed check means for those after it is settled here, without I/O.
 
 mod draw;

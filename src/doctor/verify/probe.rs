@@ -18,7 +18,7 @@ use crate::lease::{Denied, Pool};
 use crate::wire::lease::Record;
 use crate::wire::status::Cause;
 
-/// The argv[0] of such a process; its one argument is a [`Job`].
+/// The `argv[0]` of such a process; its one argument is a [`Job`].
 pub const NAME: &str = "gsk-probe";
 
 /// What is growth and not noise, bytes: a thousand leaks of the least that a driver allocates come to more.
