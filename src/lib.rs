@@ -26,8 +26,8 @@
 //!  source's thread               encoder's thread, one a codec        net threads (tokio)          browser
 //! +-----------------+  newest  +----------------------------+  Packet  +----------------+  TCP  +------------------+
 //! | scene | - |     |  frame   | cadence: encode? IDR?      |  shared  | Queue a viewer |       | WebCodecs worker |
-//! | program | file  | -------> | convert -> OpenH264 | JPEG |--------->| ws | mp4 |     |------>| -> <video>       |
-//! |  Frame          |  wins    | Unit -> Packet             |          | h264 | mjpeg   |       | or MSE, or MJPEG |
+//! | program | file  | -------> | convert -> NVENC, OpenH264 |--------->| ws | mp4 |     |------>| -> <video>       |
+//! |  Frame          |  wins    |  or JPEG; Unit -> Packet   |          | h264 | mjpeg   |       | or MSE, or MJPEG |
 //! +-----------------+          +----------------------------+          +----------------+       +------------------+
 //!        ^   input events, bit rate, key frame asks                            |
 //!        +---------------------------------------------------------------------+
@@ -42,8 +42,9 @@
 //! 3. **Encode or not.** `pipeline::cadence`, which reads no clock, decides: a new picture at once; one that equals the
 //!    last not at all, but for a keepalive; an IDR for one who joins, though not too often.
 //! 4. **Convert and encode.** [`pipeline::convert`], then a back end of [`pipeline::encode`]'s table: one access unit out
-//!    for each frame in. NVENC takes its frames on this thread and gives its units on another; its session is opened with an
-//!    encoder slot of the machine in hand ([`lease`]), and where none is free the stream waits, or another back end stands in. The unit is written behind room for its header.
+//!    for each frame in, written behind room for its header. NVENC takes its frames on this thread and gives its units on
+//!    another. Its session is opened with an encoder slot of the machine in hand ([`lease`]); where none is free the stream
+//!    waits, or another back end stands in.
 //! 5. **Broadcast.** [`pipeline::broadcast`] writes the `gsk.v1` header into that room ([`wire::message::Header`]) and hands
 //!    the one packet to every viewer's [`pipeline::queue`]. A viewer whose queue is full skips to the next IDR, and is
 //!    told; it delays nobody else.
@@ -56,8 +57,8 @@
 //! # What holds everywhere
 //!
 //! - Nothing runs while nobody watches, but a program that feeds us, which runs from start to end.
-//! - Pure cores, thin edges: `queue`, `cadence`, `mp4`, `h264`, `timing`, the pacer and the gate take time and bytes as
-//!   arguments, and are tested as tables of scenarios.
+//! - Pure cores, thin edges: `queue`, `cadence`, `mp4`, `h264`, `timing`, the pacer, the gate, the slots' broker, what an
+//!   inventory means and what is to be cleaned up take time and facts as arguments, and are tested as tables of scenarios.
 //! - A program that gsk starts never outlives it ([`child`]).
 //! - Errors say what failed, why, and what to run ([`error`]); each kind has its exit code ([`exit`]).
 //! - Settings know where they came from ([`config`]); standard output is data, standard error messages ([`output`]).
