@@ -226,6 +226,8 @@ fn who_takes_nothing_or_says_nothing_is_let_go() {
 #[test]
 fn a_head_beyond_its_bound_is_refused() {
     let gsk = Gsk::start(&SMALL);
+    // What the source itself takes is there by now.
+    gsk.await_status(SOON, "the source", |status| (!status["source_detail"].is_null()).then_some(()));
     let before = gsk.memory();
     for kilobytes in [20, 1000] {
         let mut stream = TcpStream::connect(gsk.addr).unwrap();
