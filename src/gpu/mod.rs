@@ -33,6 +33,7 @@ use serde::{Serialize, Serializer};
 
 pub mod cuda;
 pub mod egl;
+pub mod gl;
 pub mod interop;
 pub mod nvenc;
 pub mod nvml;

@@ -63,27 +63,10 @@ impl Canvas {
 
     /// Draws the pattern, and has it done when it returns.
     pub fn draw(&self, es: bool) -> Result<(), String> {
-        let header = match es {
-            true => "#version 300 es\nprecision highp float;\nprecision highp int;\n",
-            false => "#version 330 core\n",
-        };
         let gl = &self.gl;
         // SAFETY: see `new`.
         unsafe {
-            let program = gl.create_program()?;
-            for (stage, text) in [(glow::VERTEX_SHADER, VERTEX), (glow::FRAGMENT_SHADER, FRAGMENT)] {
-                let shader = gl.create_shader(stage)?;
-                gl.shader_source(shader, &format!("{header}{text}"));
-                gl.compile_shader(shader);
-                if !gl.get_shader_compile_status(shader) {
-                    return Err(gl.get_shader_info_log(shader));
-                }
-                gl.attach_shader(program, shader);
-            }
-            gl.link_program(program);
-            if !gl.get_program_link_status(program) {
-                return Err(gl.get_program_info_log(program));
-            }
+            let program = crate::gpu::gl::program(gl, es, VERTEX, FRAGMENT)?;
             gl.use_program(Some(program));
             gl.bind_vertex_array(Some(gl.create_vertex_array()?));
             gl.viewport(0, 0, WIDTH as i32, HEIGHT as i32);

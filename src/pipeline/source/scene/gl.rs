@@ -77,13 +77,8 @@ impl Renderer {
                 return Err(missing(format!("{name} draws no more than {most} pixels a side")));
             }
             let failed = |cause: String| Error::missing(format!("OpenGL ({name}) cannot draw the scene")).cause(cause);
-            let header = if context.es {
-                "#version 300 es\nprecision highp float;\nprecision highp int;\n"
-            } else {
-                "#version 330 core\n"
-            };
-            let shapes = program(&gl, header, SHAPES, size).map_err(failed)?;
-            let sprites = program(&gl, header, SPRITES, size).map_err(failed)?;
+            let shapes = program(&gl, context.es, SHAPES, size).map_err(failed)?;
+            let sprites = program(&gl, context.es, SPRITES, size).map_err(failed)?;
             gl.use_program(Some(shapes));
             gl.uniform_1_f32(gl.get_uniform_location(shapes, "reach").as_ref(), HALF_LINE + 0.5);
             let picture = target(&gl, size).map_err(failed)?;
@@ -220,24 +215,10 @@ fn fault(cause: impl std::fmt::Display) -> Error {
 
 /// # Safety
 /// Here and in the functions below: `gl`'s context is current on this thread.
-unsafe fn program(gl: &glow::Context, header: &str, fragment: &str, size: Size) -> Result<glow::Program, String> {
+unsafe fn program(gl: &glow::Context, es: bool, fragment: &str, size: Size) -> Result<glow::Program, String> {
     // SAFETY: as the caller promises; the objects are this context's.
     unsafe {
-        let program = gl.create_program()?;
-        for (stage, text) in [(glow::VERTEX_SHADER, COMMON), (glow::FRAGMENT_SHADER, fragment)] {
-            let shader = gl.create_shader(stage)?;
-            gl.shader_source(shader, &format!("{header}{text}"));
-            gl.compile_shader(shader);
-            if !gl.get_shader_compile_status(shader) {
-                return Err(gl.get_shader_info_log(shader));
-            }
-            gl.attach_shader(program, shader);
-            gl.delete_shader(shader);
-        }
-        gl.link_program(program);
-        if !gl.get_program_link_status(program) {
-            return Err(gl.get_program_info_log(program));
-        }
+        let program = crate::gpu::gl::program(gl, es, COMMON, fragment)?;
         gl.use_program(Some(program));
         gl.uniform_2_f32(gl.get_uniform_location(program, "size").as_ref(), size.width as f32, size.height as f32);
         Ok(program)
