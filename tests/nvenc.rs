@@ -502,7 +502,7 @@ fn what_is_in_the_encoder_comes_out_before_it_closes() {
 fn a_driver_that_does_not_answer_holds_nobody_up() {
     let Some(dir) = inside() else {
         // The time is far beyond what it is given, and yet passes.
-        for hangs in [None, Some(Duration::from_secs(3))] {
+        for hangs in [None, Some(Duration::from_secs(6))] {
             let mut scene = Scene::rtx();
             scene.hang("nvEncLockBitstream", 3, hangs);
             host_with(
@@ -520,7 +520,7 @@ fn a_driver_that_does_not_answer_holds_nobody_up() {
     let error = (0..10).find_map(|n| encoder.submit(nv12(n), n == 0).err()).expect("a word");
     assert!(error.to_string().contains("within 1 s"), "{error}");
     drop(encoder);
-    assert!(began.elapsed() < Duration::from_millis(2_500), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
     assert_eq!(out.units().len(), 2);
     assert!(!slot_is_free(&dir), "the driver has the session still");
     if std::env::var("GSK_TEST_COMES_BACK").unwrap() == "yes" {
