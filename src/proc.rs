@@ -32,6 +32,17 @@ fn parse(stat: &[u8]) -> Option<Stat> {
     Some(Stat { parent, start, ended: matches!(state, "Z" | "X") })
 }
 
+/// A process, its `parent`, and so on, init excepted. They are seen one after another while processes come and go: a bound
+/// keeps a loop from lasting.
+pub fn line(pid: u32, parent: impl Fn(u32) -> Option<u32>) -> impl Iterator<Item = u32> {
+    std::iter::successors(Some(pid), move |&pid| parent(pid).filter(|&parent| parent > 1)).take(256)
+}
+
+/// A process's parent.
+pub fn parent(pid: u32) -> Option<u32> {
+    stat(pid).map(|stat| stat.parent)
+}
+
 /// Every pid that can be seen.
 pub fn pids() -> Vec<u32> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();

@@ -158,9 +158,7 @@ fn observe(pool: Option<&Pool>) -> Result<Facts> {
 
 /// A process and those that it runs below, init excepted.
 pub(super) fn line(pid: u32) -> Vec<u32> {
-    let parent = |pid: &u32| proc::stat(*pid).map(|stat| stat.parent).filter(|&parent| parent > 1);
-    // Parents are seen one after another while processes come and go: a bound keeps a loop from lasting.
-    std::iter::successors(Some(pid), parent).take(256).collect()
+    proc::line(pid, proc::parent).collect()
 }
 
 struct Target<'a> {

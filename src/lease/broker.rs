@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::proc;
 use crate::wire::lease::Record;
 
 /// How many encoder sessions the machine bears, all its boards together.
@@ -82,7 +83,7 @@ pub fn foreign(scene: &Scene) -> u32 {
         let of = |slot: &Seen, pid| {
             slot.record.as_ref().is_some_and(|r| r.pid == pid && r.pid_namespace == scene.pids.namespace)
         };
-        let own = scene.line(pid).find_map(|pid| idle.iter().position(|slot| of(slot, pid)));
+        let own = proc::line(pid, scene.pids.parent).find_map(|pid| idle.iter().position(|slot| of(slot, pid)));
         match own {
             Some(at) => drop(idle.swap_remove(at)),
             None => unmatched += 1,
@@ -93,14 +94,6 @@ pub fn foreign(scene: &Scene) -> u32 {
         own.is_none_or(|record| (scene.pids.alive)(record) == Some(false))
     });
     unmatched.saturating_sub(incomparable.count() as u32)
-}
-
-impl Scene<'_> {
-    /// A process, its parent, and so on.
-    fn line(&self, pid: u32) -> impl Iterator<Item = u32> {
-        // They are seen one after another while processes come and go: a bound keeps a loop from lasting.
-        std::iter::successors(Some(pid), |&pid| (self.pids.parent)(pid).filter(|&parent| parent > 1)).take(256)
-    }
 }
 
 /// The holder of a slot in words.

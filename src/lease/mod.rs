@@ -288,8 +288,8 @@ fn decide(limit: Limit, survey: &[Entry], sessions: impl FnOnce() -> Option<Vec<
     // Where slots alone fill the limit, the driver's answer would change nothing.
     let matters = matches!(limit, Limit::Sessions(limit) if held < limit as usize);
     let sessions = if matters { sessions() } else { None };
-    let parent = |pid| proc::stat(pid).map(|stat| stat.parent);
-    let pids = Pids { namespace: proc::own_namespace(), host: proc::sees_host_pids(), parent: &parent, alive: &alive };
+    let pids =
+        Pids { namespace: proc::own_namespace(), host: proc::sees_host_pids(), parent: &proc::parent, alive: &alive };
     broker::admit(&Scene { limit, slots: &slots, sessions: sessions.as_deref(), pids })
 }
 

@@ -333,7 +333,7 @@ impl Worker {
         let mut sessions = self.sessions.count();
         while sessions.wait_for(|&open| open > 0).await.is_ok() {
             let [main, other] = self.streams();
-            let viewers = main.viewers + other.viewers;
+            let (viewers, backend) = (main.viewers + other.viewers, self.backend(&main));
             let stream = if main.viewers == 0 && other.viewers > 0 { other } else { main };
             let stats = Server::Stats {
                 fps: stream.fps,
@@ -341,7 +341,7 @@ impl Worker {
                 bitrate_asked_bps: self.pipeline.bitrate(),
                 bitrate_most_bps: self.settings.bitrate,
                 viewers,
-                backend: &self.backend(),
+                backend: &backend,
                 dropped: stream.skipped,
                 latency_ms: &self.latency(),
             };
@@ -351,8 +351,8 @@ impl Worker {
     }
 
     /// `gsk:<source>:<encoder>`.
-    pub fn backend(&self) -> String {
-        let encoder = self.encoder(&self.streams()[0]).map_or(self.plan.main.backend, |info| info.backend);
+    fn backend(&self, main: &stream::Snapshot) -> String {
+        let encoder = self.encoder(main).map_or(self.plan.main.backend, |info| info.backend);
         format!("gsk:{}:{encoder}", self.settings.source.name())
     }
 
@@ -379,7 +379,7 @@ impl Worker {
             source_detail: info.map(|info| info.detail),
             encoder: encoders.first().cloned(),
             encoders,
-            stream_backend: self.backend(),
+            stream_backend: self.backend(main),
             stream_enabled: true,
             active_clients: active,
             stream_active_clients: active,
