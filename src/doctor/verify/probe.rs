@@ -221,7 +221,7 @@ fn graphics(job: &Job) {
     begin_slow(Id::Context, "eglInitialize and eglCreateContext");
     let opened = match &device {
         Some(device) => egl::Context::open_on(device),
-        None => egl::Context::open(),
+        None => egl::Context::open(None),
     };
     let context = match opened {
         Ok(context) => context,

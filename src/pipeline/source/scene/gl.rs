@@ -66,7 +66,7 @@ impl Renderer {
     /// For pictures of `size`. Before the first, [`Renderer::load`] and [`Renderer::ground`] are due.
     pub fn open(size: Size) -> Result<Renderer> {
         let missing = |cause: String| Error::missing("there is no OpenGL").cause(cause);
-        let context = egl::Context::open().map_err(missing)?;
+        let context = egl::Context::open(None).map_err(missing)?;
         // SAFETY: here and in every block below, the context is current on this thread, and the objects that calls name
         // are of this context and not deleted before it.
         unsafe {
