@@ -117,8 +117,8 @@ int nvEncRegisterResource(void *handle, struct register_resource *parameters) {
     REQUIRE(parameters->width && parameters->height, INVALID_PARAM, "size");
     size_t size = picture_bytes(parameters->format, parameters->width, parameters->height, parameters->pitch);
     REQUIRE(size, INVALID_PARAM, "format, or a pitch shorter than a row");
-    REQUIRE(cuda_holds(parameters->resource, size), REGISTER_FAILED,
-            "not device memory, or less than the picture takes");
+    REQUIRE(cuda_holds(e->context, parameters->resource, size), REGISTER_FAILED,
+            "not device memory of the encoder's context, or less than the picture takes");
     struct item *item = item_new(e, ITEM_REGISTERED);
     item->width = parameters->width;
     item->height = parameters->height;
