@@ -27,7 +27,18 @@ const CUDA: &str = "libcuda.so.1";
 const TARGETS: [(&str, &[&str]); 4] = [
     (NVML, &["nvml.c"]),
     (NVENC, &["nvenc.c", "nvenc_config.c", "nvenc_buffer.c", "nvenc_picture.c", "h264.c"]),
-    (CUDA, &["cuda.c", "cuda_memory.c", "cuda_ipc.c", "cuda_stream.c", "cuda_graphics.c", "cuda_kernel.c", "cuda_convert.cc"]),
+    (
+        CUDA,
+        &[
+            "cuda.c",
+            "cuda_memory.c",
+            "cuda_ipc.c",
+            "cuda_stream.c",
+            "cuda_graphics.c",
+            "cuda_kernel.c",
+            "cuda_convert.cc",
+        ],
+    ),
     ("sessions", &["sessions.c"]),
 ];
 /// What `cuda_convert.cc` compiles as C++.
