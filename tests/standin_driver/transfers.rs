@@ -287,7 +287,7 @@ fn opengl_has_devices_where_its_context_is_current() {
         (code, count, list)
     };
     assert_eq!(ask(3).0, 219);
-    match egl::Context::open() {
+    match egl::Context::open(None) {
         Ok(_opengl) => {
             assert_eq!(ask(3), (0, 2, [0, 1, -1]));
             assert_eq!(ask(1), (0, 2, [0, -1, -1]));
