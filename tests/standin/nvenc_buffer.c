@@ -162,7 +162,7 @@ int nvEncUnmapInputResource(void *handle, void *mapped) {
     struct item *item = item_of(e, mapped, ITEM_MAPPED);
     REQUIRE(item, NOT_MAPPED, "no such mapped resource");
     /* The driver lets it pass and encodes whatever is there by then. */
-    if (item->pending) violation(e, __func__, OK, "unmapped before its picture was read");
+    if (item->pending && item->ready_ns > clock_ns()) violation(e, __func__, OK, "unmapped while it is being encoded");
     item->of->maps--;
     item_free(e, item);
     return OK;
