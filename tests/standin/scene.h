@@ -81,6 +81,13 @@
  *     invalidate pid= session= timestamp=
  *     close pid= session= frames=
  *     vanished pid= holder= session=                             the holder died; written by who notices (pid)
+ *     copies pid= htod= htod-bytes= dtoh= dtoh-bytes= dtod= dtod-bytes=
+ *                                                                a process that used libcuda returns or exits: calls
+ *                                                                and bytes of its copies from host to device, from
+ *                                                                device to host and within the device. A side is what
+ *                                                                it is, not what the call's name says; the arrays of
+ *                                                                OpenGL's textures are device memory. To set memory is
+ *                                                                no copy.
  *     fault pid= function= call= code=
  *     hang pid= function= call=
  *     crash pid= function= call=
@@ -90,7 +97,8 @@
  *                                                                input-buffer, bitstream-buffer, registered-resource,
  *                                                                mapped-resource, locked-input, locked-bitstream,
  *                                                                nvml-init, context, primary-context, memory,
- *                                                                host-memory, stream, event, graphics-resource
+ *                                                                host-memory, stream, event, graphics-resource,
+ *                                                                module, imported-memory
  */
 #ifndef STANDIN_SCENE_H
 #define STANDIN_SCENE_H
