@@ -5,14 +5,18 @@ use std::time::Duration;
 
 use super::{Cause, Open, nvenc};
 use crate::error::Error;
-use crate::gpu::{self, nvenc::Refused};
+use crate::gpu::{self, Chosen, nvenc::Refused};
 
 /// How long NVML may take to name the boards.
 const BOARDS: Duration = Duration::from_millis(500);
 
 /// Opens no session: whether a board takes one is seen when it is opened.
-pub fn find_nvenc() -> Result<Open, Refused> {
+pub fn find_nvenc(gpu: Option<&Chosen>) -> Result<Open, Refused> {
     gpu::nvenc::find()?;
+    if let Some(gpu) = gpu {
+        let refused = |lack| Refused { cause: Cause::NoEngine, error: Error::missing(lack) };
+        return gpu.no_engine.as_ref().map_or(Ok(Open::WithSlot(nvenc::open)), |lack| Err(refused(lack)));
+    }
     // Boards stay while we run.
     static LACK: OnceLock<Option<Refused>> = OnceLock::new();
     match LACK.get_or_init(no_engine) {
@@ -31,7 +35,7 @@ fn no_engine() -> Option<Refused> {
     (verdict.cause == Some(Cause::NoEngine)).then(|| Refused { cause: Cause::NoEngine, error: error() })
 }
 
-pub fn find_nvjpeg() -> Result<Open, Refused> {
+pub fn find_nvjpeg(_gpu: Option<&Chosen>) -> Result<Open, Refused> {
     let library = "libnvjpeg.so.12";
     let refused = |cause, what| Err(Refused { cause, error: Error::missing(what) });
     // SAFETY: NVIDIA's libraries have no initialisers that depend on anything of ours.
