@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use host::{in_container, vendor_files};
 pub use run::run;
 
 use crate::exit::Code;
