@@ -16,6 +16,7 @@ use gsk::pipeline::convert::ToI420;
 use gsk::pipeline::encode::{Config, Encoder, Unit, nvenc};
 use gsk::pipeline::frame::{Frame, PixelFormat, Pool, Range, Size};
 use gsk::pipeline::h264;
+use gsk::pipeline::rate::Quality;
 use gsk::wire::message::HEADER;
 use gsk::wire::status::Cause;
 use h264_reader::nal::sps::SeqParameterSet;
@@ -73,7 +74,7 @@ impl Out {
 }
 
 fn config(size: Size) -> Config {
-    Config { size, fps: 60.0, bitrate: 6_000_000, quality: 80 }
+    Config { size, fps: 60.0, bitrate: 6_000_000, quality: Quality::Auto }
 }
 
 fn slots(dir: &Path) -> Slots {

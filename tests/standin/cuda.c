@@ -356,9 +356,15 @@ API int standin_context_board(const void *handle) {
     return board;
 }
 
-/* Whether these bytes are memory of this library, for libnvidia-encode. */
+/* Whether these bytes are memory of this library, for libnvidia-encode and libnvjpeg. */
 API bool standin_memory_holds(uint64_t address, size_t size) {
     return object_around(address, size) != NULL;
+}
+
+/* The calling thread's context if it lives, else NULL: for libnvjpeg. */
+API const void *standin_current_context(void) {
+    const struct context *context = current_context();
+    return context && context->alive ? context : NULL;
 }
 
 static void context_begins(struct context *context, int device) {

@@ -6,6 +6,11 @@ static bool is_stream(const char *function, void *stream) {
     return (uintptr_t)stream <= 2 || object_of(function, OBJECT_STREAM, stream);
 }
 
+/* Whether this is a stream, for libnvjpeg. */
+API bool standin_is_stream(void *stream) {
+    return is_stream("standin_is_stream", stream);
+}
+
 #define WANT_STREAM(stream)                                      \
     do {                                                         \
         if (!is_stream(__func__, stream)) return INVALID_HANDLE; \

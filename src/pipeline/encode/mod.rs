@@ -10,6 +10,7 @@ use bytes::BytesMut;
 
 pub use self::slots::{NoSlot, Slots, WhenFull};
 use super::frame::{Frame, Size};
+use super::rate::Quality;
 use crate::error::{Error, Kind, Result};
 use crate::gpu::nvenc::Refused;
 use crate::lease::{Denied, Slot};
@@ -57,8 +58,8 @@ pub struct Config {
     pub fps: f64,
     /// bit/s.
     pub bitrate: u32,
-    /// JPEG quality, 1 to 100.
-    pub quality: u8,
+    /// Of JPEG pictures.
+    pub quality: Quality,
 }
 
 /// What a back end is, for people and for `/status`.
