@@ -109,15 +109,7 @@ fn frame(n: u64, size: Size, format: PixelFormat, range: Range) -> Frame {
         *byte = if square { (state >> 24) as u8 } else { (16 + (x + y) / 5 % 220) as u8 };
     }
     let captured = 1_000_000 + n * 16_667;
-    Frame {
-        sequence: n,
-        size,
-        format,
-        range,
-        captured_us: (captured, captured + 100),
-        view: 0,
-        pixels: Arc::new(pixels),
-    }
+    Frame { sequence: n, size, format, range, captured_us: (captured, captured + 100), view: 0, pixels: pixels.into() }
 }
 
 fn nv12(n: u64) -> Frame {

@@ -482,7 +482,7 @@ fn encode(pictures: &[Vec<u8>], idrs: &[usize]) -> Vec<(bool, Vec<u8>)> {
             range: Range::Limited,
             captured_us: (at, at),
             view: 0,
-            pixels: Arc::new(pixels),
+            pixels: pixels.into(),
         };
         encoder.submit(frame, n == 0 || idrs.contains(&n)).unwrap();
         assert_eq!(units.lock().unwrap().len(), n + 1, "one unit out for each frame in, at once");

@@ -13,7 +13,7 @@
 //!   it can encode at all, with the cause and the command to run where it cannot.
 //!
 //! - [`nvenc`] encodes H.264 on a board, [`cuda`] is what that stands on. [`egl`] opens OpenGL contexts, on a GPU or on Mesa,
-//!   and [`interop`] takes their textures into CUDA.
+//!   and [`interop`] takes their textures into CUDA as [`picture`]s, which [`convert`] makes the encoders' planes of.
 //!
 //! A figure that the driver does not give is null, never 0.
 //!
@@ -31,12 +31,15 @@
 
 use serde::{Serialize, Serializer};
 
+pub mod convert;
 pub mod cuda;
 pub mod egl;
 pub mod gl;
 pub mod interop;
+pub mod memory;
 pub mod nvenc;
 pub mod nvml;
+pub mod picture;
 pub mod support;
 mod verdict;
 

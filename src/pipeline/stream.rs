@@ -373,8 +373,7 @@ impl Stream {
             }
             inbox.frame.take()
         };
-        let changed =
-            fresh.as_ref().is_some_and(|frame| !work.last.as_ref().is_some_and(|last| same_picture(last, frame)));
+        let changed = fresh.as_ref().is_some_and(|frame| !work.last.as_ref().is_some_and(|last| last.shows(frame)));
         if fresh.is_some() && !changed {
             self.counters.unchanged.fetch_add(1, Relaxed);
         }
@@ -568,10 +567,4 @@ fn tell(info: &encode::Info) {
         (_, Some(slot)) => tracing::debug!("encoder {} in {slot}", info.backend),
         (_, None) => tracing::debug!("encoder {}", info.backend),
     }
-}
-
-/// Whether two frames show the same. Moving pictures differ early, so that the comparison is short where it matters.
-fn same_picture(a: &Frame, b: &Frame) -> bool {
-    (a.size, a.format, a.range) == (b.size, b.format, b.range)
-        && (Arc::ptr_eq(&a.pixels, &b.pixels) || a.pixels[..] == b.pixels[..])
 }

@@ -4,6 +4,7 @@
 
 use std::io::Write;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -293,7 +294,7 @@ const DRIVER: &str = "report it to NVIDIA with: sudo nvidia-bug-report.sh";
 fn interop(job: &Job, canvas: &Canvas, device: &cuda::Device) {
     begin_slow(Id::GlToCuda, "cuDevicePrimaryCtxRetain");
     let context = match cuda::Context::retain(device) {
-        Ok(context) => context,
+        Ok(context) => Arc::new(context),
         Err(error) => {
             end(job, Id::GlToCuda, failed(&error, SMI));
             return;
@@ -336,7 +337,7 @@ fn interop(job: &Job, canvas: &Canvas, device: &cuda::Device) {
 }
 
 /// Registers and unregisters; memory that grows in two rounds is lost, and not somebody else's.
-fn cycles(canvas: &Canvas, context: &cuda::Context) -> Finding {
+fn cycles(canvas: &Canvas, context: &Arc<cuda::Context>) -> Finding {
     let round = || {
         let before = (context.free_memory()?, resident());
         for cycle in 0..CYCLES {

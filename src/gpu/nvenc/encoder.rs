@@ -193,19 +193,6 @@ impl Encoder {
         }
     }
 
-    pub(super) fn create_input(&self, width: u32, height: u32) -> Result<NonNull<c_void>, Failure> {
-        let mut params = sys::NV_ENC_CREATE_INPUT_BUFFER {
-            version: sys::NV_ENC_CREATE_INPUT_BUFFER_VER,
-            width,
-            height,
-            bufferFmt: NV12,
-            ..Default::default()
-        };
-        // SAFETY: the encoder is live and initialised, the structure whole.
-        unsafe { call!(self, nvEncCreateInputBuffer, &mut params)? };
-        self.made("nvEncCreateInputBuffer", params.inputBuffer)
-    }
-
     pub(super) fn create_output(&self) -> Result<NonNull<c_void>, Failure> {
         let mut params = sys::NV_ENC_CREATE_BITSTREAM_BUFFER {
             version: sys::NV_ENC_CREATE_BITSTREAM_BUFFER_VER,
@@ -217,7 +204,7 @@ impl Encoder {
     }
 
     /// What a call that succeeded has made.
-    fn made(&self, call: &'static str, handle: *mut c_void) -> Result<NonNull<c_void>, Failure> {
+    pub(super) fn made(&self, call: &'static str, handle: *mut c_void) -> Result<NonNull<c_void>, Failure> {
         NonNull::new(handle).ok_or_else(|| Failure { said: "with no handle".into(), ..self.failure(call, 0) })
     }
 }

@@ -1,4 +1,4 @@
-//! NVENC, the H.264 encoder of NVIDIA's boards, fed with pictures from host memory.
+//! NVENC, the H.264 encoder of NVIDIA's boards, fed with pictures in their memory.
 //!
 //! A session is opened with an encoder slot in hand, which it keeps until the driver has closed it: no code path opens
 //! one without. It has two halves, for two threads, since NVENC on Linux tells of a finished picture only to who waits
@@ -10,13 +10,14 @@
 mod api;
 mod encoder;
 mod explain;
+mod input;
 mod session;
 mod settings;
 
 use std::time::Duration;
 
 pub use self::explain::{Facts, Refused, explain};
-pub use self::session::{Coded, Collector, Input, Pending, SURFACES, Session};
+pub use self::session::{Coded, Collector, Pending, SURFACES, Session};
 pub use self::settings::Config;
 use super::cuda;
 use crate::error::{Error, Kind};

@@ -1,6 +1,6 @@
-//! H.264 by NVENC, from frames in host memory.
+//! H.264 by NVENC.
 //!
-//! Frames are converted straight into the encoder's own memory, on the thread that submits them; a second thread waits for
+//! Frames are converted into the encoder's own memory, on the thread that submits them; a second thread waits for
 //! the access units and hands them to the output, in order. At most `IN_FLIGHT` frames are in the encoder: `submit`
 //! returns when the next one may come, so that it is the newest there is then, and not one that has waited.
 //!
@@ -23,7 +23,7 @@ use crate::clock::now_us;
 use crate::error::{Error, Result};
 use crate::gpu::nvenc::{self, Collector, Pending, Refused, Session};
 use crate::lease::Slot;
-use crate::pipeline::convert::to_nv12;
+use crate::pipeline::convert::ToNv12;
 use crate::pipeline::frame::Frame;
 use crate::wire::message::HEADER;
 use crate::wire::status::Cause;
@@ -38,6 +38,8 @@ const ANSWER: Duration = Duration::from_secs(1);
 /// Opens a session with `slot`, which it keeps until it is closed, on the first of `boards` (UUIDs; none: all) that takes it.
 pub fn open(config: &Config, slot: Slot, boards: &[String], output: Output) -> Result<Box<dyn Encoder>, Refused> {
     let (session, collector) = Session::open(slot, boards, &settings(config))?;
+    let fault = |error| Refused { cause: Cause::Fault, error };
+    let convert = ToNv12::new(session.context()).map_err(fault)?;
     let queue = Arc::new(Queue::default());
     let (alive, ended) = mpsc::channel();
     let waits = queue.clone();
@@ -45,9 +47,8 @@ pub fn open(config: &Config, slot: Slot, boards: &[String], output: Output) -> R
         let _alive = alive;
         collect(collector, &waits, output);
     });
-    let thread =
-        thread.map_err(|error| Refused { cause: Cause::Fault, error: Error::io("cannot start a thread", error) })?;
-    Ok(Box::new(Nvenc { session: Some(session), config: config.clone(), queue, thread: Some(thread), ended }))
+    let thread = thread.map_err(|error| fault(Error::io("cannot start a thread", error)))?;
+    Ok(Box::new(Nvenc { session: Some(session), convert, config: config.clone(), queue, thread: Some(thread), ended }))
 }
 
 fn settings(config: &Config) -> nvenc::Config {
@@ -57,6 +58,7 @@ fn settings(config: &Config) -> nvenc::Config {
 struct Nvenc {
     /// Gone only while `self` is dropped.
     session: Option<Session>,
+    convert: ToNv12,
     config: Config,
     queue: Arc<Queue>,
     thread: Option<JoinHandle<()>>,
@@ -74,8 +76,8 @@ impl Encoder for Nvenc {
         self.queue.check()?;
         let mut converted_us = started_us;
         let session = self.session.as_mut().expect("open");
-        let pending = session.encode(idr, frame.captured_us.0, |input| {
-            to_nv12(&frame, input.bytes, input.pitch)?;
+        let pending = session.encode(idr, frame.captured_us.0, |picture| {
+            self.convert.write(&frame, picture)?;
             converted_us = now_us();
             Ok(())
         })?;

@@ -1,4 +1,5 @@
-//! Colour conversion on the CPU: whatever a source gives, to what an encoder takes.
+//! Colour conversion: whatever a source gives, to what an encoder takes. Frames in host memory are converted by the CPU, those
+//! on a device by the device.
 //!
 //! H.264 is BT.709 limited range (its VUI says so), JPEG is BT.601 full range (JFIF): for JPEG, YUV frames go back to
 //! RGB here, and the JPEG library converts them.
@@ -8,8 +9,13 @@ use yuv::{
     YuvRange, YuvStandardMatrix,
 };
 
+mod device;
+
+use self::device::FromDevice;
+pub use self::device::ToNv12;
 use super::frame::{Frame, PixelFormat, Range, Size};
 use crate::error::{Error, Result};
+use crate::gpu::convert::Matrix;
 
 /// Planes Y (w×h), U and V (w/2×h/2), each with its stride in bytes.
 pub type Planes<'a> = [(&'a [u8], usize); 3];
@@ -26,19 +32,23 @@ fn split(pixels: &[u8], size: Size) -> Planes<'_> {
 #[derive(Default)]
 pub struct ToI420 {
     scratch: Vec<u8>,
+    device: FromDevice,
 }
 
 impl ToI420 {
     pub fn planes<'a>(&'a mut self, frame: &'a Frame) -> Result<Planes<'a>> {
         let size = frame.size;
+        if let Some(picture) = frame.picture() {
+            return Ok(split(self.device.i420(picture, &Matrix::BT709_LIMITED)?, size));
+        }
         if frame.format == PixelFormat::I420 && frame.range == Range::Limited {
-            return Ok(split(&frame.pixels, size));
+            return Ok(split(frame.host()?, size));
         }
         self.scratch.resize(PixelFormat::I420.bytes(size), 0);
         match frame.format {
             PixelFormat::I420 | PixelFormat::Nv12 => match frame.range {
-                Range::Limited => yuv_to_i420(frame, &mut self.scratch, |y| y, |c| c),
-                Range::Full => yuv_to_i420(frame, &mut self.scratch, limit_luma, limit_chroma),
+                Range::Limited => yuv_to_i420(frame, &mut self.scratch, |y| y, |c| c)?,
+                Range::Full => yuv_to_i420(frame, &mut self.scratch, limit_luma, limit_chroma)?,
             },
             PixelFormat::Rgb24 => self.take_rgb(frame, 3, yuv::rgb_to_yuv420)?,
             PixelFormat::Rgba => self.take_rgb(frame, 4, yuv::rgba_to_yuv420)?,
@@ -66,7 +76,7 @@ impl ToI420 {
             width,
             height,
         };
-        convert(&mut image, &frame.pixels, width * bytes, YuvRange::Limited, MATRIX, YuvConversionMode::Balanced)
+        convert(&mut image, frame.host()?, width * bytes, YuvRange::Limited, MATRIX, YuvConversionMode::Balanced)
             .map_err(failed)
     }
 }
@@ -75,24 +85,21 @@ impl ToI420 {
 type FromRgb<Image> =
     fn(&mut Image, &[u8], u32, YuvRange, YuvStandardMatrix, YuvConversionMode) -> Result<(), yuv::YuvError>;
 
-/// Writes a frame as NV12, BT.709 limited range: luma rows `pitch` bytes apart, then rows of interleaved chroma as far
-/// apart. `out` is only written to, row by row, so that it may be memory of a device.
+/// Writes a frame of host memory as NV12, BT.709 limited range: luma rows `pitch` bytes apart, then rows of interleaved chroma as far
+/// apart.
 ///
 /// # Panics
 /// If `out` holds less than a picture at that pitch.
-pub fn to_nv12(frame: &Frame, out: &mut [u8], pitch: usize) -> Result<()> {
+fn to_nv12(frame: &Frame, out: &mut [u8], pitch: usize) -> Result<()> {
     let (y, uv) = out[..pitch * frame.size.height as usize * 3 / 2].split_at_mut(pitch * frame.size.height as usize);
     match frame.format {
         PixelFormat::Rgb24 => rgb_to_nv12(frame, 3, y, uv, pitch, yuv::rgb_to_yuv_nv12),
         PixelFormat::Rgba => rgb_to_nv12(frame, 4, y, uv, pitch, yuv::rgba_to_yuv_nv12),
         PixelFormat::Bgra => rgb_to_nv12(frame, 4, y, uv, pitch, yuv::bgra_to_yuv_nv12),
-        PixelFormat::I420 | PixelFormat::Nv12 => {
-            match frame.range {
-                Range::Limited => yuv_to_nv12(frame, y, uv, pitch, |y| y, |c| c),
-                Range::Full => yuv_to_nv12(frame, y, uv, pitch, limit_luma, limit_chroma),
-            }
-            Ok(())
-        }
+        PixelFormat::I420 | PixelFormat::Nv12 => match frame.range {
+            Range::Limited => yuv_to_nv12(frame, y, uv, pitch, |y| y, |c| c),
+            Range::Full => yuv_to_nv12(frame, y, uv, pitch, limit_luma, limit_chroma),
+        },
     }
 }
 
@@ -113,22 +120,24 @@ fn rgb_to_nv12<'a>(
         width,
         height,
     };
-    convert(&mut image, &frame.pixels, width * bytes, YuvRange::Limited, MATRIX, YuvConversionMode::Balanced)
+    convert(&mut image, frame.host()?, width * bytes, YuvRange::Limited, MATRIX, YuvConversionMode::Balanced)
         .map_err(failed)
 }
 
 #[inline]
-fn yuv_to_i420(frame: &Frame, out: &mut [u8], luma: impl Fn(u8) -> u8, chroma: impl Fn(u8) -> u8) {
-    let (from_y, from_c) = frame.pixels.split_at(frame.size.pixels());
+fn yuv_to_i420(frame: &Frame, out: &mut [u8], luma: impl Fn(u8) -> u8, chroma: impl Fn(u8) -> u8) -> Result<()> {
+    let (from_y, from_c) = frame.host()?.split_at(frame.size.pixels());
     let (y, c) = out.split_at_mut(frame.size.pixels());
     map(from_y, y, luma);
     if frame.format == PixelFormat::I420 {
-        return map(from_c, c, chroma);
+        map(from_c, c, chroma);
+        return Ok(());
     }
     let (u, v) = c.split_at_mut(frame.size.pixels() / 4);
     for ((&[from_u, from_v], u), v) in from_c.as_chunks::<2>().0.iter().zip(u).zip(v) {
         (*u, *v) = (chroma(from_u), chroma(from_v));
     }
+    Ok(())
 }
 
 #[inline]
@@ -139,9 +148,9 @@ fn yuv_to_nv12(
     pitch: usize,
     luma: impl Fn(u8) -> u8,
     chroma: impl Fn(u8) -> u8,
-) {
+) -> Result<()> {
     let width = frame.size.width as usize;
-    let (from_y, from_c) = frame.pixels.split_at(frame.size.pixels());
+    let (from_y, from_c) = frame.host()?.split_at(frame.size.pixels());
     for (to, from) in y.chunks_mut(pitch).zip(from_y.chunks_exact(width)) {
         map(from, to, &luma);
     }
@@ -149,7 +158,7 @@ fn yuv_to_nv12(
         for (to, from) in uv.chunks_mut(pitch).zip(from_c.chunks_exact(width)) {
             map(from, to, &chroma);
         }
-        return;
+        return Ok(());
     }
     let (from_u, from_v) = from_c.split_at(frame.size.pixels() / 4);
     let rows = from_u.chunks_exact(width / 2).zip(from_v.chunks_exact(width / 2));
@@ -158,6 +167,7 @@ fn yuv_to_nv12(
             *pair = [chroma(u), chroma(v)];
         }
     }
+    Ok(())
 }
 
 /// As many values as there are in `from`.
@@ -186,22 +196,27 @@ fn limit_chroma(full: u8) -> u8 {
 #[derive(Default)]
 pub struct ToRgb {
     scratch: Vec<u8>,
+    device: FromDevice,
 }
 
 impl ToRgb {
     /// Pixels, tightly packed, and their format: one of the RGB formats.
     pub fn pixels<'a>(&'a mut self, frame: &'a Frame) -> Result<(&'a [u8], PixelFormat)> {
+        if let Some(picture) = frame.picture() {
+            return Ok((self.device.rgba(picture)?, PixelFormat::Rgba));
+        }
         let Size { width, height } = frame.size;
+        let pixels = frame.host()?;
         let range = match frame.range {
             Range::Limited => YuvRange::Limited,
             Range::Full => YuvRange::Full,
         };
         if !matches!(frame.format, PixelFormat::I420 | PixelFormat::Nv12) {
-            return Ok((&frame.pixels, frame.format));
+            return Ok((pixels, frame.format));
         }
         self.scratch.resize(PixelFormat::Rgba.bytes(frame.size), 0);
         if frame.format == PixelFormat::I420 {
-            let [(y, _), (u, _), (v, _)] = split(&frame.pixels, frame.size);
+            let [(y, _), (u, _), (v, _)] = split(pixels, frame.size);
             let (y_stride, half) = (width, width / 2);
             let image = YuvPlanarImage {
                 y_plane: y,
@@ -215,7 +230,7 @@ impl ToRgb {
             };
             yuv::yuv420_to_rgba(&image, &mut self.scratch, width * 4, range, MATRIX).map_err(failed)?;
         } else {
-            let (y_plane, uv_plane) = frame.pixels.split_at(frame.size.pixels());
+            let (y_plane, uv_plane) = pixels.split_at(frame.size.pixels());
             let image = YuvBiPlanarImage { y_plane, y_stride: width, uv_plane, uv_stride: width, width, height };
             let mode = YuvConversionMode::Balanced;
             yuv::yuv_nv12_to_rgba(&image, &mut self.scratch, width * 4, range, MATRIX, mode).map_err(failed)?;
@@ -226,8 +241,6 @@ impl ToRgb {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use crate::pipeline::frame::Pool;
 
@@ -235,7 +248,7 @@ mod tests {
         let size = Size::new(32, 16);
         let mut pixels = Pool::default().take(format.bytes(size));
         fill(&mut pixels);
-        Frame { sequence: 0, size, format, range, captured_us: (0, 0), view: 0, pixels: Arc::new(pixels) }
+        Frame { sequence: 0, size, format, range, captured_us: (0, 0), view: 0, pixels: pixels.into() }
     }
 
     fn flat(format: PixelFormat, pixel: &[u8]) -> Frame {
@@ -330,7 +343,7 @@ mod tests {
                     *byte = (state >> 24) as u8;
                 }
                 let frame =
-                    Frame { sequence: 0, size, format, range, captured_us: (0, 0), view: 0, pixels: Arc::new(pixels) };
+                    Frame { sequence: 0, size, format, range, captured_us: (0, 0), view: 0, pixels: pixels.into() };
                 let mut out = vec![7; pitch * 27];
                 to_nv12(&frame, &mut out, pitch).unwrap();
                 let mut convert = ToI420::default();
