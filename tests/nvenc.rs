@@ -368,7 +368,7 @@ fn an_opening_that_fails_half_way_gives_all_back() {
             ("nvEncGetEncodeCaps", 5),
             ("nvEncGetEncodePresetConfigEx", 1),
             ("nvEncInitializeEncoder", 0),
-            ("nvEncCreateInputBuffer", 4),
+            ("nvEncRegisterResource", 4),
             ("nvEncCreateBitstreamBuffer", 4),
         ];
         for (function, calls) in steps {
@@ -425,7 +425,7 @@ fn a_failure_in_flight_is_told_and_gives_all_back() {
     let name = "a_failure_in_flight_is_told_and_gives_all_back";
     let Some(dir) = inside() else {
         for (function, code) in [
-            ("nvEncLockInputBuffer", 20),
+            ("nvEncMapInputResource", 20),
             ("nvEncEncodePicture", 5),
             ("nvEncEncodePicture", 20),
             ("nvEncLockBitstream", 5),
@@ -458,7 +458,8 @@ fn a_failure_in_flight_is_told_and_gives_all_back() {
 #[test]
 fn a_busy_encoder_is_asked_again() {
     let Some(dir) = inside() else {
-        for (function, code) in [("nvEncEncodePicture", 18), ("nvEncLockBitstream", 13), ("nvEncLockInputBuffer", 13)] {
+        for (function, code) in [("nvEncEncodePicture", 18), ("nvEncLockBitstream", 13), ("nvEncMapInputResource", 13)]
+        {
             let mut scene = Scene::rtx();
             scene.fault(function, 3, code).fault(function, 4, code);
             host(&scene, "a_busy_encoder_is_asked_again");

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use gsk::clock::now_us;
 use gsk::error::Error;
 use gsk::pipeline::encode;
-use gsk::pipeline::frame::{Frame, PixelFormat, Pool};
+use gsk::pipeline::frame::{Frame, PixelFormat, Pixels, Pool};
 use gsk::pipeline::rate::Quality;
 use gsk::pipeline::source::y4m;
 use gsk::wire::message::HEADER;
@@ -66,7 +66,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             range: header.range,
             captured_us: (at, at),
             view: 0,
-            pixels: pixels.clone(),
+            pixels: Pixels::Host(pixels.clone()),
         };
         let before = cpu_us();
         encoder.submit(frame, sequence == 0)?;

@@ -28,10 +28,23 @@ const NVJPEG: &str = "libnvjpeg.so.12";
 const TARGETS: [(&str, &[&str]); 5] = [
     (NVML, &["nvml.c"]),
     (NVENC, &["nvenc.c", "nvenc_config.c", "nvenc_buffer.c", "nvenc_picture.c", "h264.c"]),
-    (CUDA, &["cuda.c", "cuda_memory.c", "cuda_stream.c", "cuda_graphics.c"]),
+    (
+        CUDA,
+        &[
+            "cuda.c",
+            "cuda_memory.c",
+            "cuda_ipc.c",
+            "cuda_stream.c",
+            "cuda_graphics.c",
+            "cuda_kernel.c",
+            "cuda_convert.cc",
+        ],
+    ),
     (NVJPEG, &["nvjpeg.c", "jpeg.c"]),
     ("sessions", &["sessions.c"]),
 ];
+/// What `cuda_convert.cc` compiles as C++.
+const KERNELS: &str = "src/gpu/kernels/convert.cu";
 const CORE: [&str; 2] = ["scene.c", "state.c"];
 const FLAGS: [&str; 6] = ["-O2", "-Wall", "-Wextra", "-Werror", "-fPIC", "-fvisibility=hidden"];
 
@@ -63,11 +76,14 @@ impl Driver {
 }
 
 fn fingerprint(sources: &Path) -> u64 {
+    let is_source = |file: &PathBuf| file.extension().is_some_and(|kind| kind == "c" || kind == "cc" || kind == "h");
     let mut files: Vec<PathBuf> = fs::read_dir(sources).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.retain(is_source);
+    files.push(Path::new(env!("CARGO_MANIFEST_DIR")).join(KERNELS));
     files.sort();
     let mut hasher = DefaultHasher::new();
     (TARGETS, CORE, FLAGS).hash(&mut hasher);
-    for file in files.iter().filter(|file| file.extension().is_some_and(|kind| kind == "c" || kind == "h")) {
+    for file in &files {
         (file, fs::read(file).unwrap()).hash(&mut hasher);
     }
     hasher.finish()

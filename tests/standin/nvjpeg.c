@@ -71,14 +71,15 @@ static void *current(void) {
     return look ? look() : NULL;
 }
 
+/* Whether these bytes are memory of the current context's device. */
 static bool cuda_holds(const void *address, size_t size) {
-    bool (*holds)(uint64_t, size_t) = (bool (*)(uint64_t, size_t))cuda_symbol("standin_memory_holds");
-    return holds && holds((uintptr_t)address, size);
+    bool (*holds)(uint64_t, size_t, void *) = (bool (*)(uint64_t, size_t, void *))cuda_symbol("standin_memory_holds");
+    return holds && holds((uintptr_t)address, size, current());
 }
 
 static bool is_stream(const void *stream) {
-    bool (*is)(const void *) = (bool (*)(const void *))cuda_symbol("standin_is_stream");
-    return is && is(stream);
+    bool (*lives)(const void *, void *) = (bool (*)(const void *, void *))cuda_symbol("standin_stream_lives");
+    return lives && lives(stream, current());
 }
 
 /* --- what is handed out --- */

@@ -84,6 +84,13 @@
  *     nvjpeg-quality | nvjpeg-huffman | nvjpeg-sampling pid= value=
  *     nvjpeg-close pid=
  *     vanished pid= holder= session=                             the holder died; written by who notices (pid)
+ *     copies pid= htod= htod-bytes= dtoh= dtoh-bytes= dtod= dtod-bytes=
+ *                                                                a process that used libcuda returns or exits: calls
+ *                                                                and bytes of its copies from host to device, from
+ *                                                                device to host and within the device. A side is what
+ *                                                                it is, not what the call's name says; the arrays of
+ *                                                                OpenGL's textures are device memory. To set memory is
+ *                                                                no copy.
  *     fault pid= function= call= code=
  *     hang pid= function= call=
  *     crash pid= function= call=
@@ -94,7 +101,8 @@
  *                                                                mapped-resource, locked-input, locked-bitstream,
  *                                                                nvml-init, context, primary-context, memory,
  *                                                                host-memory, stream, event, graphics-resource,
- *                                                                nvjpeg-handle, nvjpeg-state, nvjpeg-params
+ *                                                                module, imported-memory, nvjpeg-handle, nvjpeg-state,
+ *                                                                nvjpeg-params
  */
 #ifndef STANDIN_SCENE_H
 #define STANDIN_SCENE_H

@@ -6,18 +6,18 @@
 // # Pictures
 //
 // Rows go from the top down, `pitch` bytes from one to the next; `width` and `height` are pixels, both even. RGBA has
-// four bytes a pixel, of which alpha counts for nothing. NV12 is a plane of luma, then rows of interleaved chroma (U, V) of the
-// same pitch, half as many. I420 is a plane of luma and two of chroma, half as wide and half as high.
+// four bytes a pixel, of which alpha counts for nothing. NV12 is a plane of luma, then one of interleaved chroma (U, V)
+// of the same pitch with half as many rows. I420 is a plane of luma and two of chroma, half as wide and half as high.
 //
-// `rgba` and its pitch are multiples of 4; the other pointers and pitches are even, but `u`, `v` and `chroma_pitch`, which may
-// be anything.
+// `rgba` and its pitch are multiples of 4; the other pointers and pitches are even. The planes of one chroma value a
+// block, and their pitch, may be odd.
 //
 // # Colour
 //
 // Bytes as the encoder takes them: Y = y_offset + y.RGB, U = 128 + u.RGB, V = 128 + v.RGB, with weights in units of
-// 1/65536. Which weights and which offset (16: limited range, 0: full range) make which colour space is for the caller to say:
-// ITU-R BT.709-6, section 3 (items 3.2 to 3.5), gives those of H.264; JFIF 1.02, page 3, which is ITU-R BT.601 in full
-// range, those of JPEG. Luma is rounded to nearest; chroma is that of the mean of a block's four pixels, rounded
+// 1/65536. The caller's weights and offset (16: limited range, 0: full range) make the colour space: ITU-R BT.709-6,
+// section 3 (items 3.2 to 3.4), has those of H.264; JFIF 1.02, page 3, which is ITU-R BT.601 in full range, has those
+// of JPEG. Luma is rounded to nearest; chroma is that of the mean of a block's four pixels, rounded
 // once, so that its place is the block's centre. Both are clamped to 0..255.
 //
 // # Launch

@@ -51,6 +51,11 @@ impl Input {
         Ok(mapped)
     }
 
+    /// Whether the encoder may be reading it.
+    pub(super) fn is_mapped(&self) -> bool {
+        self.mapped.is_some()
+    }
+
     /// Takes it back, where the encoder has it. What was encoded of it must have been collected.
     pub(super) fn unmap(&mut self, encoder: &Encoder) {
         if let Some(mapped) = self.mapped.take() {

@@ -54,12 +54,27 @@ impl Core {
         Ok(())
     }
 
+    /// Pictures that nobody collects any more are waited for, as the encoder may still read them.
     fn end_inputs(&self) {
-        for input in &self.inputs {
+        for (surface, input) in self.inputs.iter().enumerate() {
             if let Some(input) = input.lock().unwrap().take() {
+                if input.is_mapped() {
+                    self.discard(surface);
+                }
                 input.end(&self.encoder);
             }
         }
+    }
+
+    /// Waits for a picture's access unit, and lets it go.
+    fn discard(&self, surface: usize) {
+        let Some(output) = self.outputs.get(surface) else { return };
+        let mut lock = locking(*output);
+        // SAFETY: the encoder is live, the bitstream buffer the encoder's and not locked, the structure as `locking` made it.
+        let locked = patiently(|| unsafe { call!(self.encoder, nvEncLockBitstream, lock.as_mut_ptr()) });
+        // SAFETY: the bitstream is locked, and nobody reads it.
+        let done = locked.and_then(|()| unsafe { call!(self.encoder, nvEncUnlockBitstream, output.as_ptr()) });
+        done.unwrap_or_else(|failure| failure.note());
     }
 }
 
@@ -249,13 +264,11 @@ impl Collector {
         let shared = &*self.shared;
         let core = &shared.core;
         let current = core.encoder.context.current()?;
-        let mut lock = MaybeUninit::<sys::NV_ENC_LOCK_BITSTREAM>::zeroed();
+        let mut lock = locking(core.outputs[pending.surface]);
         let whole = lock.as_mut_ptr();
         // SAFETY: the encoder is live, the bitstream buffer the encoder's and not locked; the fields are places in zeroed
         // memory. What comes back is read field by field: a newer driver may name picture types that the crate lacks.
         let (bytes, key) = unsafe {
-            addr_of_mut!((*whole).version).write(sys::NV_ENC_LOCK_BITSTREAM_VER);
-            addr_of_mut!((*whole).outputBitstream).write(core.outputs[pending.surface].as_ptr());
             patiently(|| call!(core.encoder, nvEncLockBitstream, whole)).map_err(|failure| failure.error())?;
             let start = addr_of!((*whole).bitstreamBufferPtr).read().cast::<u8>();
             let len = addr_of!((*whole).bitstreamSizeInBytes).read() as usize;
@@ -291,6 +304,18 @@ impl Drop for Coded<'_> {
         }
         self.shared.busy[self.surface].store(false, Ordering::Release);
     }
+}
+
+/// What locking a bitstream buffer takes.
+fn locking(output: NonNull<c_void>) -> MaybeUninit<sys::NV_ENC_LOCK_BITSTREAM> {
+    let mut lock = MaybeUninit::<sys::NV_ENC_LOCK_BITSTREAM>::zeroed();
+    let whole = lock.as_mut_ptr();
+    // SAFETY: the fields are places in zeroed memory.
+    unsafe {
+        addr_of_mut!((*whole).version).write(sys::NV_ENC_LOCK_BITSTREAM_VER);
+        addr_of_mut!((*whole).outputBitstream).write(output.as_ptr());
+    }
+    lock
 }
 
 /// Why no session came of a device.

@@ -3,6 +3,7 @@
 mod jpeg;
 pub mod nvenc;
 mod nvidia;
+pub mod nvjpeg;
 mod openh264;
 mod slots;
 
@@ -104,6 +105,8 @@ pub trait Encoder: Send {
 /// Opens a back end.
 pub(crate) enum Open {
     Freely(fn(&Config, Output) -> Result<Box<dyn Encoder>>),
+    /// On a GPU that may not be able to.
+    OnGpu(fn(&Config, Output) -> Result<Box<dyn Encoder>, Refused>),
     /// Only with a slot of the machine in hand.
     WithSlot(OpenWithSlot),
 }
@@ -268,6 +271,7 @@ pub fn open(
                 Ok(encoder) => Ok((encoder, None)),
                 Err(error) => Err(Tried::Over(Failure::Failed(error))),
             },
+            Open::OnGpu(open) => open(config, output()).map(|encoder| (encoder, None)).map_err(Tried::Unfit),
             Open::WithSlot(open) => with_slot(open, codec, config, slots, output()),
         }
     })
