@@ -402,7 +402,7 @@ _gsk() {
             return 0
             ;;
         gsk__subcmd__serve)
-            opts="-q -v -h --listen --source --size --fps --pixel-format --loop --restart --encoder --bitrate --jpeg-quality --slots --when-full --token-file --allow-host --allow-origin --input --max-viewers --instance-id --format --color --json --quiet --verbose --config --print-config --help"
+            opts="-q -v -h --listen --source --size --fps --pixel-format --loop --restart --encoder --bitrate --jpeg-quality --gpu --slots --when-full --token-file --allow-host --allow-origin --input --max-viewers --instance-id --format --color --json --quiet --verbose --config --print-config --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -445,6 +445,10 @@ _gsk() {
                     return 0
                     ;;
                 --jpeg-quality)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --gpu)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -31,6 +31,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             fps: 30.0,
             repeat: false,
             restart: Restart::Never,
+            gpu: None,
         },
         encoder: Choice::Auto,
         slots: Arc::new(Slots::new(None, WhenFull::Refuse, "example".into(), "scene".into())),

@@ -4,98 +4,28 @@
 //! host of a scene; what the driver saw of it is then read from the scene's log.
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::sync::{Arc, Mutex};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use gsk::error::{Error, Result};
 use gsk::gpu::nvenc::Session;
-use gsk::lease::{Limit, Pool as Slots, Slot};
 use gsk::pipeline::convert::ToI420;
 use gsk::pipeline::encode::{Config, Encoder, Unit, nvenc};
 use gsk::pipeline::frame::{Frame, PixelFormat, Pool, Range, Size};
 use gsk::pipeline::h264;
-use gsk::pipeline::rate::Quality;
 use gsk::wire::message::HEADER;
 use gsk::wire::status::Cause;
 use h264_reader::nal::sps::SeqParameterSet;
 use h264_reader::nal::{Nal, RefNal};
 
+use crate::host::{config, decode, host, host_with, inside, leaks, open, slot, slot_is_free};
 use crate::standin::{Board, Event, Foreign, Scene};
 
+mod host;
 mod standin;
 
 /// Neither side is a multiple of a macroblock's.
 const SIZE: Size = Size::new(642, 362);
-
-/// The folder of this test where it runs on a scene's host.
-fn inside() -> Option<PathBuf> {
-    std::env::var_os("GSK_TEST_INSIDE").map(Into::into)
-}
-
-/// Runs a test again on a scene's host, with more environment, and gives the folder that it wrote to. Nothing may have been
-/// left open or called wrongly.
-fn host_with(scene: &Scene, name: &str, environment: &[(&str, &str)]) -> tempfile::TempDir {
-    let dir = tempfile::tempdir().unwrap();
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", name, "--nocapture"]).env("GSK_TEST_INSIDE", dir.path());
-    command.env_remove("NVIDIA_DRIVER_CAPABILITIES").env_remove("GSK_NVML_LIBRARY");
-    let output = scene.apply(&mut command).envs(environment.iter().copied()).output().unwrap();
-    let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
-    assert!(output.status.success(), "{said}\n{:#?}", scene.log());
-    assert_eq!(scene.violations(), [], "{said}");
-    dir
-}
-
-fn host(scene: &Scene, name: &str) -> tempfile::TempDir {
-    let dir = host_with(scene, name, &[]);
-    assert_eq!((leaks(scene), scene.sessions()), (vec![], vec![]));
-    dir
-}
-
-/// What was not given back; NVML stays open while a program runs.
-fn leaks(scene: &Scene) -> Vec<Event> {
-    scene.leaks().into_iter().filter(|event| event.get("kind") != "nvml-init").collect()
-}
-
-/// What the encoder gave, in order.
-#[derive(Clone, Default)]
-struct Out(Arc<Mutex<Vec<Result<Unit>>>>);
-
-impl Out {
-    fn take(&self) -> Vec<Result<Unit>> {
-        std::mem::take(&mut self.0.lock().unwrap())
-    }
-
-    fn units(&self) -> Vec<Unit> {
-        self.take().into_iter().map(|unit| unit.expect("an access unit")).collect()
-    }
-}
-
-fn config(size: Size) -> Config {
-    Config { size, fps: 60.0, bitrate: 6_000_000, quality: Quality::Auto }
-}
-
-fn slots(dir: &Path) -> Slots {
-    Slots::at(&dir.join("slots")).unwrap()
-}
-
-/// The only slot there is: it is free exactly when the last session is closed.
-fn slot(dir: &Path) -> Slot {
-    slots(dir).take(Limit::Sessions(1), || None, Default::default()).expect("the slot is free")
-}
-
-fn slot_is_free(dir: &Path) -> bool {
-    slots(dir).peek(Limit::Sessions(1), || None).is_ok()
-}
-
-fn open(dir: &Path, size: Size) -> (Box<dyn Encoder>, Out) {
-    let out = Out::default();
-    let into = out.clone();
-    let output = Box::new(move |unit| into.0.lock().unwrap().push(unit));
-    (nvenc::open(&config(size), slot(dir), &[], output).expect("a session"), out)
-}
 
 /// Picture `n`: a gradient, with a square of noise that wanders over it.
 fn frame(n: u64, size: Size, format: PixelFormat, range: Range) -> Frame {
@@ -119,20 +49,6 @@ fn nv12(n: u64) -> Frame {
 /// Planes one after another, as FFmpeg writes yuv420p.
 fn i420(frame: &Frame) -> Vec<u8> {
     ToI420::default().planes(frame).unwrap().into_iter().flat_map(|(plane, _)| plane.to_vec()).collect()
-}
-
-/// Pictures that FFmpeg makes of a stream.
-fn decode(dir: &Path, units: &[Unit], size: Size) -> Vec<Vec<u8>> {
-    let path = dir.join("stream.h264");
-    fs::write(&path, units.iter().flat_map(|unit| unit.data[HEADER..].to_vec()).collect::<Vec<u8>>()).unwrap();
-    let output = Command::new("ffmpeg")
-        .args(["-v", "error", "-xerror", "-f", "h264", "-i"])
-        .arg(&path)
-        .args(["-fps_mode", "passthrough", "-f", "rawvideo", "-pix_fmt", "yuv420p", "-"])
-        .output()
-        .unwrap();
-    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
-    output.stdout.chunks(PixelFormat::I420.bytes(size)).map(<[u8]>::to_vec).collect()
 }
 
 fn sps(unit: &Unit) -> SeqParameterSet {

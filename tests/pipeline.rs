@@ -28,8 +28,15 @@ const SIZE: Size = Size::new(64, 48);
 
 fn config(spec: Spec) -> Config {
     guard_with(env!("CARGO_BIN_EXE_gsk"));
-    let source =
-        Options { spec, size: None, format: PixelFormat::I420, fps: 50.0, repeat: true, restart: Restart::Never };
+    let source = Options {
+        spec,
+        size: None,
+        format: PixelFormat::I420,
+        fps: 50.0,
+        repeat: true,
+        restart: Restart::Never,
+        gpu: None,
+    };
     Config { source, encoder: Choice::Openh264, slots: Arc::default(), bitrate: 2_000_000, quality: Quality::Fixed(80) }
 }
 

@@ -276,7 +276,7 @@ fn every_step_that_fails_gives_all_back() {
 fn a_gpu_is_chosen_and_exported() {
     let host = Host::new(Scene::a100_and_rtx());
     let uuid = "GPU-00000000-0000-4000-8000-000000000001";
-    for name in ["1", uuid, "00000000:02:00.0"] {
+    for name in ["1", uuid, "gpu-00000000-0000-4000-8000-000000000001", "00000000:02:00.0", "2:0.0"] {
         let output = host.run(&["--exports", "--gpu", name]);
         let text = String::from_utf8(output.stdout).unwrap();
         assert_eq!(text, format!("export CUDA_VISIBLE_DEVICES={uuid}\n"), "{name}");
@@ -292,7 +292,8 @@ fn a_gpu_is_chosen_and_exported() {
         .args(["verify-gl", "--only", "cuda", "--gpu", "1", "--json"])
         .env("CUDA_VISIBLE_DEVICES", "0")
         .output();
-    Answer::from(hidden.unwrap()).has("cuda", "fail", &["does not show GPU-", "unset CUDA_VISIBLE_DEVICES"]);
+    let says = ["CUDA does not show GPU 1 (NVIDIA RTX", &format!("export CUDA_VISIBLE_DEVICES={uuid}")];
+    Answer::from(hidden.unwrap()).has("cuda", "fail", &says);
     let unknown = host.run(&["--gpu", "7"]);
     assert_eq!(unknown.status.code(), Some(2));
     assert!(String::from_utf8(unknown.stderr).unwrap().contains("there is no GPU 7"));

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::value::{self, Bitrate, Listen, as_text};
 use crate::config::{Keys, Origin, Resolved};
 use crate::error::{Error, Result};
+use crate::gpu;
 use crate::output::Printer;
 use crate::pipeline::encode::{Choice, WhenFull};
 use crate::pipeline::frame::{PixelFormat, Size};
@@ -65,6 +66,11 @@ pub struct ServeArgs {
     #[arg(long, value_name = "N|auto", help_heading = ENCODING)]
     #[serde(with = "as_text")]
     pub jpeg_quality: Option<Quality>,
+
+    /// The GPU that draws the scene and encodes, by nvidia-smi's index, by UUID or by PCI address [default: the first that can]
+    #[arg(long, value_name = "INDEX|UUID|PCI")]
+    #[serde(with = "as_text")]
+    pub gpu: Option<gpu::Choice>,
 
     /// Encoder sessions that this machine bears, all its programs together, 0 to 1024 [default: by board and driver]
     #[arg(long = "slots", value_name = "N", value_parser = RangedU64ValueParser::<u32>::new().range(0..=1024), help_heading = ENCODING)]
@@ -178,6 +184,7 @@ fn settings(resolved: Resolved<ServeArgs>) -> Result<(Settings, Vec<String>)> {
         jpeg_quality: given(args.jpeg_quality)?,
         slots: args.nvenc_max_sessions,
         when_full: given(args.when_full)?,
+        gpu: args.gpu,
     };
     Ok((settings, warnings))
 }
@@ -192,6 +199,7 @@ fn without_effect(resolved: &Resolved<ServeArgs>, source: &Spec) -> Result<Vec<S
     let slots = matches!(encoder, Choice::Auto | Choice::Nvenc);
     let software = args.when_full == Some(WhenFull::Software);
     let (of_source, of_encoder) = (format!("the source '{source}'"), format!("--encoder {}", as_word(encoder)));
+    let without_gpu = *source != Spec::Scene && !slots && encoder != Choice::Nvjpeg;
     let (reason, auto) = ("only NVENC needs encoder slots", "gsk serve --encoder auto");
     let idle = [
         (
@@ -215,6 +223,7 @@ fn without_effect(resolved: &Resolved<ServeArgs>, source: &Spec) -> Result<Vec<S
             "only raw frames need it",
             "gsk serve --source - --pixel-format rgb24 --size 1280x720",
         ),
+        ("gpu", without_gpu, &of_encoder, "no GPU has a part in it", auto),
         ("nvenc_max_sessions", !slots, &of_encoder, reason, auto),
         ("when_full", !slots, &of_encoder, reason, auto),
         ("when_full", software && encoder == Choice::Nvenc, &of_encoder, "it allows no other encoder", auto),

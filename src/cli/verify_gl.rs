@@ -11,6 +11,7 @@ use crate::config::{Keys, Resolved};
 use crate::doctor::verify::{self, Id, Options};
 use crate::error::{Error, Result};
 use crate::exit::Code;
+use crate::gpu;
 use crate::output::Printer;
 
 /// What `gsk verify-gl` is given.
@@ -37,7 +38,8 @@ pub struct VerifyGlArgs {
 pub struct VerifyGlKeys {
     /// The GPU, by nvidia-smi's index, by UUID or by PCI address [default: CUDA's first]
     #[arg(long, value_name = "INDEX|UUID|PCI")]
-    pub gpu: Option<String>,
+    #[serde(with = "as_text")]
+    pub gpu: Option<gpu::Choice>,
 
     /// How long the driver may take to initialise, each other step a fifth of it, such as 30s [default: 15s]
     #[arg(long, value_name = "DURATION")]

@@ -9,6 +9,7 @@
 //!   [`Inventory::hung`], beside all that was known before it did ([`nvml`] says how).
 //! - [`support`] is a table of boards: engines, codecs, and the session limit of GeForce boards by driver version. Its rows
 //!   say where they come from, and whether that was seen or inferred. A board that no row names is unknown, never "none".
+//! - [`choose`](choose()) finds the GPU that a user names, in NVML and in CUDA.
 //! - [`capacity`] and [`verdict`] are pure functions of an inventory: how many sessions the machine bears, and whether
 //!   it can encode at all, with the cause and the command to run where it cannot.
 //!
@@ -31,6 +32,7 @@
 
 use serde::{Serialize, Serializer};
 
+pub mod choose;
 pub mod convert;
 pub mod cuda;
 pub mod egl;
@@ -44,8 +46,9 @@ pub mod picture;
 pub mod support;
 mod verdict;
 
+pub use choose::{Choice, Chosen, choose};
 pub use nvml::{inventory, recent_sessions, sessions};
-pub use verdict::{Capacity, Verdict, boards, capacity, known_capacity, limit, verdict};
+pub use verdict::{Capacity, Verdict, boards, capacity, capacity_of, known_capacity, limit, verdict};
 
 /// How far the way to the GPUs is open.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]

@@ -233,16 +233,20 @@ pub fn library() -> Result<(PathBuf, String), Refused> {
     Ok((api.path.clone(), api.version.map(|part| part.to_string()).join(".")))
 }
 
-/// The first device that CUDA shows.
-pub fn device() -> Result<Arc<Context>, Refused> {
+/// The device of that UUID, or the first that CUDA shows.
+pub fn device(uuid: Option<&str>) -> Result<Arc<Context>, Refused> {
     let devices = cuda::devices().map_err(refused)?;
     let none = || {
         let error = Error::missing(UNUSABLE)
-            .cause("CUDA shows no device to this process")
+            .cause(match uuid {
+                Some(uuid) => format!("CUDA does not show {uuid} to this process"),
+                None => "CUDA shows no device to this process".into(),
+            })
             .hint("look at CUDA_VISIBLE_DEVICES; in a container, start it with --gpus all");
         Refused { cause: Cause::NoEngine, error }
     };
-    Ok(Arc::new(Context::retain(devices.first().ok_or_else(none)?).map_err(refused)?))
+    let device = devices.iter().find(|device| uuid.is_none_or(|uuid| device.is(uuid))).ok_or_else(none)?;
+    Ok(Arc::new(Context::retain(device).map_err(refused)?))
 }
 
 fn refused(error: Error) -> Refused {

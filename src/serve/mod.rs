@@ -26,6 +26,7 @@ use self::worker::{Plan, Worker};
 use crate::config::Secret;
 use crate::error::{Error, Kind, Result};
 use crate::exit;
+use crate::gpu;
 use crate::output::{Format, Printer, Show, Table};
 use crate::pipeline::encode::{self, Choice, Slots, WhenFull};
 use crate::pipeline::frame::{PixelFormat, Size};
@@ -86,10 +87,16 @@ pub struct Settings {
     /// Encoder sessions that this machine bears; None: as the support table says.
     pub slots: Option<u32>,
     pub when_full: WhenFull,
+    /// The GPU that draws the scene and encodes; None: the first that can.
+    pub gpu: Option<gpu::Choice>,
 }
 
 /// How long viewers are given to read what waits for them and to hear why it ends, and a program to end.
 const LAST_WORDS: Duration = Duration::from_millis(800);
+
+/// How long NVML, and then CUDA, may take to come up where a GPU was chosen: 15 s is what a host of many GPUs takes whose
+/// driver no program uses.
+const DRIVER: Duration = Duration::from_secs(15);
 
 /// Serves until the source ends or a signal comes.
 pub fn run(settings: Settings, printer: &Printer) -> Result<ExitCode> {
@@ -119,14 +126,27 @@ enum Ended {
 
 async fn serve(settings: Settings, printer: &Printer) -> Result<Ended> {
     let mut signals = Signals::new()?;
+    let gpu = match &settings.gpu {
+        None => None,
+        Some(choice) => {
+            let choice = choice.clone();
+            let chosen = tokio::task::spawn_blocking(move || gpu::choose(&choice, DRIVER));
+            tokio::select! {
+                chosen = chosen => Some(chosen.map_err(|error| Error::bug(error.to_string()))??),
+                signal = signals.next() => return Ok(Ended::Signal(signal)),
+            }
+        }
+    };
     let listener = bind(settings.listen).await?;
     let address = listener.local_addr().map_err(|error| Error::io("cannot listen", error))?;
     let gate = gate(&settings, address)?;
-    let plan = Plan::new(settings.encoder)?;
+    let plan = Plan::new(settings.encoder, gpu.as_ref())?;
     // Before anything is started: where nobody reads the link, nothing is.
     announce(&settings, &plan.main, gate.link(address), printer)?;
-    let slots =
-        Arc::new(Slots::new(settings.slots, settings.when_full, settings.instance_id.clone(), settings.source.name()));
+    let (name, source) = (settings.instance_id.clone(), settings.source.name());
+    let mut slots = Slots::new(settings.slots, settings.when_full, name, source);
+    slots.gpu.clone_from(&gpu);
+    let slots = Arc::new(slots);
     let pipeline = Pipeline::start(pipeline::Config {
         slots: slots.clone(),
         source: source::Options {
@@ -136,6 +156,7 @@ async fn serve(settings: Settings, printer: &Printer) -> Result<Ended> {
             fps: settings.fps,
             repeat: settings.looped,
             restart: settings.restart,
+            gpu,
         },
         encoder: settings.encoder,
         bitrate: settings.bitrate,

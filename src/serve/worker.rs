@@ -12,7 +12,7 @@ use super::Settings;
 use super::ws::{self, Session};
 use crate::clock::{now_us, rfc3339_now};
 use crate::error::{Error, Kind, Result};
-use crate::gpu;
+use crate::gpu::{self, Chosen};
 use crate::lease::Denied;
 use crate::pipeline::broadcast::{Ready, Viewer, Waiting};
 use crate::pipeline::encode::{self, Choice, Codec, NoSlot, Slots, WhenFull};
@@ -31,9 +31,10 @@ pub struct Plan {
 }
 
 impl Plan {
-    pub fn new(choice: Choice) -> Result<Plan> {
+    pub fn new(choice: Choice, gpu: Option<&Chosen>) -> Result<Plan> {
         let other = if choice.codec() == Codec::H264 { Codec::Jpeg } else { Codec::H264 };
-        Ok(Plan { main: encode::preview(choice.codec(), choice)?, other: encode::preview(other, choice) })
+        let main = encode::preview(choice.codec(), choice, gpu)?;
+        Ok(Plan { main, other: encode::preview(other, choice, gpu) })
     }
 
     fn of(&self, codec: Codec) -> Result<&encode::Info, &Error> {

@@ -3,6 +3,7 @@
 mod ending;
 mod faults;
 mod gate;
+mod gpus;
 mod gsk;
 mod http;
 mod media;

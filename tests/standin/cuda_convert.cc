@@ -64,18 +64,8 @@ static unsigned i420_reaches(const launch *launch, reach into[MAX_REACHES]) {
 
 /* --- running --- */
 
-static void nv12_thread(const launch *l) {
-    rgba_to_nv12(source(l, 0), number(l, 1), target(l, 2), target(l, 3), number(l, 4), number(l, 5), number(l, 6),
-                 parameter<Matrix>(l, 7));
-}
-
-static void i420_thread(const launch *l) {
-    rgba_to_i420(source(l, 0), number(l, 1), target(l, 2), number(l, 3), target(l, 4), target(l, 5), number(l, 6),
-                 number(l, 7), number(l, 8), parameter<Matrix>(l, 9));
-}
-
 /* The next place in a box, row by row; false after the last. */
-static bool step(place &at, const unsigned size[3]) {
+static inline bool step(place &at, const unsigned size[3]) {
     if (++at.x < size[0]) return true;
     at.x = 0;
     if (++at.y < size[1]) return true;
@@ -83,19 +73,36 @@ static bool step(place &at, const unsigned size[3]) {
     return ++at.z < size[2];
 }
 
-void kernel_run(const kernel *kernel, const launch *launch) {
+template <typename Thread> static void each_thread(const launch *launch, Thread thread) {
     gridDim = {launch->grid[0], launch->grid[1], launch->grid[2]};
     blockDim = {launch->block[0], launch->block[1], launch->block[2]};
     blockIdx = {0, 0, 0};
     do {
         threadIdx = {0, 0, 0};
-        do kernel->thread(launch);
+        do thread();
         while (step(threadIdx, launch->block));
     } while (step(blockIdx, launch->grid));
 }
 
+static void nv12_run(const launch *l) {
+    const unsigned char *rgba = source(l, 0);
+    unsigned char *luma = target(l, 2), *chroma = target(l, 3);
+    unsigned pitch = number(l, 1), out_pitch = number(l, 4), width = number(l, 5), height = number(l, 6);
+    Matrix matrix = parameter<Matrix>(l, 7);
+    each_thread(l, [=] { rgba_to_nv12(rgba, pitch, luma, chroma, out_pitch, width, height, matrix); });
+}
+
+static void i420_run(const launch *l) {
+    const unsigned char *rgba = source(l, 0);
+    unsigned char *y = target(l, 2), *u = target(l, 4), *v = target(l, 5);
+    unsigned pitch = number(l, 1), y_pitch = number(l, 3), chroma_pitch = number(l, 6), width = number(l, 7),
+             height = number(l, 8);
+    Matrix matrix = parameter<Matrix>(l, 9);
+    each_thread(l, [=] { rgba_to_i420(rgba, pitch, y, y_pitch, u, v, chroma_pitch, width, height, matrix); });
+}
+
 const kernel kernels[] = {
-    {"rgba_to_nv12", nv12_reaches, nv12_thread},
-    {"rgba_to_i420", i420_reaches, i420_thread},
+    {"rgba_to_nv12", nv12_reaches, nv12_run},
+    {"rgba_to_i420", i420_reaches, i420_run},
     {nullptr, nullptr, nullptr},
 };

@@ -137,7 +137,7 @@ API int cuLaunchKernel(void *function, unsigned grid_x, unsigned grid_y, unsigne
     if (!parameters || extra) return violation(__func__, INVALID_VALUE, "the stand-in takes kernelParams only");
     struct launch launch = {{grid_x, grid_y, grid_z}, {block_x, block_y, block_z}, parameters};
     int code = check_reaches(__func__, context, kernel, &launch);
-    if (!code) kernel_run(kernel, &launch);
+    if (!code) kernel->run(&launch);
     return code;
 }
 

@@ -25,8 +25,8 @@ struct kernel {
     const char *name;
     /* Fills `into`, returns how many. */
     unsigned (*reaches)(const struct launch *, struct reach into[MAX_REACHES]);
-    /* One thread. */
-    void (*thread)(const struct launch *);
+    /* All threads of a launch. */
+    void (*run)(const struct launch *);
 };
 
 #ifdef __cplusplus
@@ -35,8 +35,6 @@ extern "C" {
 
 /* Ends with a kernel without a name. */
 extern const struct kernel kernels[];
-/* All threads of a launch. */
-void kernel_run(const struct kernel *kernel, const struct launch *launch);
 
 #ifdef __cplusplus
 }

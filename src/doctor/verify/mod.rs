@@ -17,12 +17,12 @@ use serde::{Deserialize, Serialize};
 pub use run::run;
 
 use crate::exit::Code;
+use crate::gpu;
 
 /// What to look at, and how long.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// NVML's index, a UUID or a PCI address.
-    pub gpu: Option<String>,
+    pub gpu: Option<gpu::Choice>,
     /// For the driver's initialisation; each other step has a fifth of it.
     pub timeout: Duration,
     /// The session limit where it was set.

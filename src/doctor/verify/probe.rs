@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::draw::{self, Canvas};
 use super::{CudaDevice, EglDevice, Finding, Id, host};
 use crate::error::Error;
+use crate::gpu::choose::Wanted;
 use crate::gpu::interop::{Access, Image};
 use crate::gpu::nvenc::{Config, Refused, Session};
 use crate::gpu::{self, cuda, egl};
@@ -62,8 +63,7 @@ impl Part {
 pub struct Job {
     pub part: Part,
     pub wanted: Vec<Id>,
-    /// UUID, PCI address, or CUDA's number.
-    pub gpu: Option<String>,
+    pub gpu: Option<Wanted>,
     /// Whether an NVIDIA GPU is expected.
     pub nvidia: bool,
     /// Whether CUDA works.
@@ -87,6 +87,8 @@ pub enum Line {
         finding: Finding,
     },
     Cuda(Vec<CudaDevice>),
+    /// CUDA's number.
+    Chosen(u32),
     Egl(Vec<EglDevice>),
 }
 
@@ -166,11 +168,11 @@ fn look_at_cuda(job: &Job) -> Finding {
     let names: Vec<String> =
         devices.iter().map(|device| format!("{} {} ({})", device.ordinal, device.name, device.pci)).collect();
     let seen = names.join(", ");
-    let Some(device) = choose(job, &devices) else {
-        let wanted = job.gpu.as_deref().unwrap_or_default();
-        return Finding::fail(format!("CUDA does not show {wanted} to this process"), "unset CUDA_VISIBLE_DEVICES")
-            .seen(seen);
+    let device = match choose(job, &devices) {
+        Ok(device) => device,
+        Err(error) => return failed(&error, SMI).seen(seen),
     };
+    tell(&Line::Chosen(device.ordinal));
     begin_slow(Id::Cuda, "cuDevicePrimaryCtxRetain");
     match cuda::Context::retain(device).and_then(|context| context.free_memory()) {
         Err(error) => failed(&error, SMI).seen(seen),
@@ -187,12 +189,10 @@ fn told(device: &cuda::Device) -> CudaDevice {
     CudaDevice { ordinal, name, uuid, pci }
 }
 
-fn choose<'a>(job: &Job, devices: &'a [cuda::Device]) -> Option<&'a cuda::Device> {
+fn choose<'a>(job: &Job, devices: &'a [cuda::Device]) -> Result<&'a cuda::Device, Error> {
     match &job.gpu {
-        None => devices.first(),
-        Some(wanted) => devices
-            .iter()
-            .find(|device| device.is(wanted) || wanted.parse().is_ok_and(|number: u32| number == device.ordinal)),
+        None => devices.first().ok_or_else(|| Error::missing("CUDA shows no device to this process")),
+        Some(wanted) => wanted.device(devices),
     }
 }
 
@@ -273,7 +273,7 @@ fn look_at_egl(job: &Job) -> (Option<egl::Device>, Option<cuda::Device>) {
             return (None, None);
         }
     };
-    let Some(chosen) = choose(job, &all) else { return (None, None) };
+    let Ok(chosen) = choose(job, &all) else { return (None, None) };
     let device = devices.into_iter().find(|device| device.cuda == Some(chosen.ordinal));
     match end(job, Id::EglCuda, host::egl_cuda(&told(chosen), &list)) {
         true => (device, Some(chosen.clone())),
@@ -390,15 +390,20 @@ fn open_nvenc(job: &Job) -> Finding {
             verdict.remedy.unwrap_or_else(|| "sudo apt install libnvidia-encode1".into()),
         );
     }
-    let named = inventory.gpus.iter().find(|gpu| gpu.uuid.is_some() && gpu.uuid == job.gpu);
+    let board = job.gpu.as_ref().and_then(Wanted::board);
+    let named = inventory.gpus.iter().find(|gpu| gpu.uuid.is_some() && gpu.uuid.as_deref() == board);
     if let Some(gpu) = named.filter(|gpu| gpu.support().is_some_and(|board| !board.has_encoder())) {
         return Finding::skip(format!("no NVENC engine: {}", gpu.label()));
     }
     let record = Record { instance_id: "verify-gl".into(), ..Record::default() };
     let take = || -> Result<_, Denied> {
-        let capacity = gpu::limit(job.slots, ASKING)?;
+        let chosen = match &job.gpu {
+            Some(wanted) => Some(wanted.device(&cuda::devices()?)?.uuid.clone()),
+            None => None,
+        };
+        let capacity = gpu::limit(board, job.slots, ASKING)?;
         let slot = Pool::open()?.take(capacity.limit, || capacity.pids(ASKING), record)?;
-        Ok((slot, job.gpu.clone().map_or(capacity.boards, |gpu| vec![gpu])))
+        Ok((slot, chosen.map_or(capacity.boards, |gpu| vec![gpu])))
     };
     let (slot, wanted) = match take() {
         Ok(taken) => taken,

@@ -13,7 +13,7 @@ pub use self::slots::{NoSlot, Slots, WhenFull};
 use super::frame::{Frame, Size};
 use super::rate::Quality;
 use crate::error::{Error, Kind, Result};
-use crate::gpu::nvenc::Refused;
+use crate::gpu::{Chosen, nvenc::Refused};
 use crate::lease::{Denied, Slot};
 use crate::wire::status::{Cause, Fallback};
 
@@ -106,10 +106,13 @@ pub trait Encoder: Send {
 pub(crate) enum Open {
     Freely(fn(&Config, Output) -> Result<Box<dyn Encoder>>),
     /// On a GPU that may not be able to.
-    OnGpu(fn(&Config, Output) -> Result<Box<dyn Encoder>, Refused>),
+    OnGpu(OpenOnGpu),
     /// Only with a slot of the machine in hand.
     WithSlot(OpenWithSlot),
 }
+
+/// With the chosen GPU's UUID, if one was chosen.
+type OpenOnGpu = fn(&Config, Option<&str>, Output) -> Result<Box<dyn Encoder>, Refused>;
 
 type OpenWithSlot = fn(&Config, Slot, &[String], Output) -> Result<Box<dyn Encoder>, Refused>;
 
@@ -142,7 +145,7 @@ struct Backend {
     choice: Choice,
     codec: Codec,
     hardware: bool,
-    find: fn() -> Result<Open, Refused>,
+    find: fn(Option<&Chosen>) -> Result<Open, Refused>,
 }
 
 /// Back ends in order of preference, per codec.
@@ -153,7 +156,7 @@ const TABLE: &[Backend] = &[
         choice: Choice::Openh264,
         codec: Codec::H264,
         hardware: false,
-        find: || Ok(Open::Freely(openh264::open)),
+        find: |_| Ok(Open::Freely(openh264::open)),
     },
     Backend { name: "nvjpeg", choice: Choice::Nvjpeg, codec: Codec::Jpeg, hardware: true, find: nvidia::find_nvjpeg },
     Backend {
@@ -161,7 +164,7 @@ const TABLE: &[Backend] = &[
         choice: Choice::Jpeg,
         codec: Codec::Jpeg,
         hardware: false,
-        find: || Ok(Open::Freely(jpeg::open)),
+        find: |_| Ok(Open::Freely(jpeg::open)),
     },
 ];
 
@@ -185,6 +188,7 @@ enum Tried {
 fn walk<T>(
     codec: Codec,
     choice: Choice,
+    gpu: Option<&Chosen>,
     mut attempt: impl FnMut(&str, Open) -> Result<(T, Option<String>), Tried>,
 ) -> Result<(T, Info), Failure> {
     if codec == Codec::H264 && choice.codec() == Codec::Jpeg {
@@ -199,7 +203,7 @@ fn walk<T>(
             passed = passed.or(Some((row.name, Cause::Requested, detail)));
             continue;
         }
-        match (row.find)().map_err(Tried::Unfit).and_then(|open| attempt(row.name, open)) {
+        match (row.find)(gpu).map_err(Tried::Unfit).and_then(|open| attempt(row.name, open)) {
             Ok((done, slot)) => {
                 let since = crate::clock::rfc3339_now();
                 // A row that comes before a hardware one in its own right is no fallback.
@@ -225,9 +229,9 @@ fn walk<T>(
     Err(Error::bug(format!("no back end for {codec:?}")).into())
 }
 
-/// What would encode a codec, and why.
-pub fn preview(codec: Codec, choice: Choice) -> Result<Info> {
-    Ok(walk(codec, choice, |_, _| Ok(((), None))).map(|((), info)| info)?)
+/// What would encode a codec, and why. `gpu`: the one that was chosen.
+pub fn preview(codec: Codec, choice: Choice, gpu: Option<&Chosen>) -> Result<Info> {
+    Ok(walk(codec, choice, gpu, |_, _| Ok(((), None))).map(|((), info)| info)?)
 }
 
 /// A back end that failed at work, and how: it is passed over for a while.
@@ -255,7 +259,7 @@ pub fn open(
     past: Past,
     output: impl Fn() -> Output,
 ) -> Result<(Box<dyn Encoder>, Info), Failure> {
-    walk(codec, choice, |backend, open| {
+    walk(codec, choice, slots.gpu.as_ref(), |backend, open| {
         if let Some(setback) = past.setback.filter(|setback| setback.backend == backend) {
             return Err(Tried::Unfit(Refused { cause: Cause::Fault, error: setback.error.clone() }));
         }
@@ -271,7 +275,10 @@ pub fn open(
                 Ok(encoder) => Ok((encoder, None)),
                 Err(error) => Err(Tried::Over(Failure::Failed(error))),
             },
-            Open::OnGpu(open) => open(config, output()).map(|encoder| (encoder, None)).map_err(Tried::Unfit),
+            Open::OnGpu(open) => {
+                let gpu = slots.gpu.as_ref().map(|gpu| gpu.uuid.as_str());
+                open(config, gpu, output()).map(|encoder| (encoder, None)).map_err(Tried::Unfit)
+            }
             Open::WithSlot(open) => with_slot(open, codec, config, slots, output()),
         }
     })
@@ -316,16 +323,16 @@ mod tests {
 
     #[test]
     fn a_choice_binds_its_own_codec() {
-        let info = preview(Codec::H264, Choice::Openh264).unwrap();
+        let info = preview(Codec::H264, Choice::Openh264, None).unwrap();
         assert_eq!((info.backend, info.fallback.unwrap().cause), ("openh264", Cause::Requested));
-        assert_eq!(preview(Codec::Jpeg, Choice::Openh264).unwrap().codec, Codec::Jpeg);
-        assert!(preview(Codec::H264, Choice::Jpeg).unwrap_err().what.contains("JPEG only"));
+        assert_eq!(preview(Codec::Jpeg, Choice::Openh264, None).unwrap().codec, Codec::Jpeg);
+        assert!(preview(Codec::H264, Choice::Jpeg, None).unwrap_err().what.contains("JPEG only"));
         assert_eq!((Choice::Jpeg.codec(), Choice::Auto.codec()), (Codec::Jpeg, Codec::H264));
     }
 
     #[test]
     fn auto_takes_what_there_is_and_says_why() {
-        let info = preview(Codec::H264, Choice::Auto).unwrap();
+        let info = preview(Codec::H264, Choice::Auto, None).unwrap();
         assert_eq!(info.fallback.is_none(), info.hardware);
         if let Some(fallback) = info.fallback {
             assert_eq!(fallback.from, "nvenc");

@@ -1,6 +1,7 @@
 //! JPEG by nvJPEG: pictures that lie on a GPU stay there, and only the JPEG comes to host memory.
 //!
-//! It works on the device that its pictures lie on; those in host memory are brought to the first device.
+//! It works on the device that its pictures lie on; those in host memory are brought to the chosen device, or the
+//! first.
 
 use std::sync::Arc;
 
@@ -19,8 +20,9 @@ use crate::pipeline::rate::{self, Steps};
 use crate::wire::message::HEADER;
 use crate::wire::status::Cause;
 
-pub fn open(config: &Config, output: Output) -> Result<Box<dyn Encoder>, Refused> {
-    let engine = Engine::new(&nvjpeg::device()?, config.size)?;
+/// Opens an encoder on the GPU of that UUID, or the first one.
+pub fn open(config: &Config, gpu: Option<&str>, output: Output) -> Result<Box<dyn Encoder>, Refused> {
+    let engine = Engine::new(&nvjpeg::device(gpu)?, config.size)?;
     Ok(Box::new(Nvjpeg { engine, steps: jpeg::steps(config), bytes: 0, output }))
 }
 

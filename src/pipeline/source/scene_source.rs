@@ -1,7 +1,7 @@
 //! The demo scene as a source.
 
 use super::scene::Scene;
-use super::{Context, Info, Next, Options, Source};
+use super::{Context, Info, LOG, Next, Options, Source};
 use crate::clock::{now_us, wall_ms};
 use crate::error::{Error, Result};
 use crate::gpu::cuda;
@@ -22,8 +22,12 @@ impl SceneSource {
 
     pub fn open(options: &Options) -> SceneSource {
         let size = options.size.unwrap_or(SceneSource::SIZE);
-        let scene = Scene::open(size);
+        let scene = Scene::open(size, options.gpu.as_ref().map(|gpu| gpu.ordinal));
         let mut detail = format!("drawn by {}", scene.renderer());
+        if let (Some(gpu), Some(why)) = (&options.gpu, scene.astray()) {
+            tracing::warn!(target: LOG, "the scene is not drawn on {}: {why}", gpu.label);
+            detail = format!("{detail} (not on {}: {why})", gpu.label);
+        }
         if let Some(why) = scene.fallback() {
             detail = format!("{detail} (no OpenGL: {why})");
         }

@@ -11,7 +11,7 @@ use crate::pipeline::source::{Restart, Spec};
 const SIZE: Size = Size::new(18, 16);
 
 fn options(size: Option<Size>, format: PixelFormat) -> Options {
-    Options { spec: Spec::Stdin, size, format, fps: 30.0, repeat: false, restart: Restart::Never }
+    Options { spec: Spec::Stdin, size, format, fps: 30.0, repeat: false, restart: Restart::Never, gpu: None }
 }
 
 fn context() -> Context {

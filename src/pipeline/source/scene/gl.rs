@@ -71,10 +71,11 @@ pub struct Renderer {
 }
 
 impl Renderer {
-    /// For pictures of `size`. Before the first, [`Renderer::load`] and [`Renderer::ground`] are due.
-    pub fn open(size: Size) -> Result<Renderer> {
+    /// For pictures of `size`, on the GPU of CUDA's number `cuda` or the best there is. Before the first, [`Renderer::load`]
+    /// and [`Renderer::ground`] are due.
+    pub fn open(size: Size, cuda: Option<u32>) -> Result<Renderer> {
         let missing = |cause: String| Error::missing("there is no OpenGL").cause(cause);
-        let context = egl::Context::open(None).map_err(missing)?;
+        let context = egl::Context::open(cuda).map_err(missing)?;
         // SAFETY: here and in every block below, the context is current on this thread, and the objects that calls name
         // are of this context and not deleted before it.
         unsafe {
@@ -122,6 +123,11 @@ impl Renderer {
     /// What OpenGL calls the renderer.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Why it is not on the GPU that was chosen.
+    pub fn astray(&self) -> Option<&str> {
+        self.context.astray.as_deref()
     }
 
     /// Hands over the images that never change; the backdrop is of the pictures' size.

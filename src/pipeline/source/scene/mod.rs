@@ -68,21 +68,22 @@ enum Renderer {
 
 impl Scene {
     /// Opens the best renderer that this host has: OpenGL on the GPU, OpenGL on Mesa, or the CPU. Even sides from 16 to
-    /// 8192 pixels.
-    pub fn open(size: Size) -> Scene {
-        Scene::with_gl(size).unwrap_or_else(|error| Scene::with_cpu(size, Some(error.cause.unwrap_or(error.what))))
+    /// 8192 pixels. `cuda`: CUDA's number of the GPU that is to draw, where one was chosen.
+    pub fn open(size: Size, cuda: Option<u32>) -> Scene {
+        Scene::with_gl(size, cuda)
+            .unwrap_or_else(|error| Scene::with_cpu(size, Some(error.cause.unwrap_or(error.what))))
     }
 
     /// Opens this renderer or none.
     pub fn open_with(size: Size, backend: Backend) -> Result<Scene> {
         match backend {
-            Backend::Gl => Scene::with_gl(size),
+            Backend::Gl => Scene::with_gl(size, None),
             Backend::Cpu => Ok(Scene::with_cpu(size, None)),
         }
     }
 
-    fn with_gl(size: Size) -> Result<Scene> {
-        let renderer = gl::Renderer::open(size)?;
+    fn with_gl(size: Size, cuda: Option<u32>) -> Result<Scene> {
+        let renderer = gl::Renderer::open(size, cuda)?;
         let name = format!("OpenGL, {}", renderer.name());
         let overlay = Overlay::new(size, &name);
         renderer.load(&backdrop::image(size), overlay.atlas())?;
@@ -123,6 +124,14 @@ impl Scene {
     /// Why [`Scene::open`] did not take OpenGL; None when it did.
     pub fn fallback(&self) -> Option<&str> {
         self.fallback.as_deref()
+    }
+
+    /// Why OpenGL does not draw on the GPU that was chosen.
+    pub fn astray(&self) -> Option<&str> {
+        match &self.renderer {
+            Renderer::Gl(gl) => gl.astray(),
+            Renderer::Cpu(_) => None,
+        }
     }
 
     /// A viewer's input. Dragging with the primary button orbits; with the secondary or middle one, or with shift, it

@@ -133,6 +133,6 @@ fn the_wrong_length_is_refused() {
 
 #[test]
 fn open_takes_opengl_or_says_why_not() {
-    let scene = Scene::open(HD);
+    let scene = Scene::open(HD, None);
     assert_eq!(scene.fallback().is_none(), scene.renderer().starts_with("OpenGL, "), "{:?}", scene.fallback());
 }
