@@ -383,11 +383,12 @@ impl Encoder {
             unsafe { call!(self.api, nvjpegEncodeYUV, handle, state, params, &image, CSS_420, wide, high, queue) };
         // A fourth of a byte a pixel is more than a first picture takes, but one of noise.
         let guess = if self.expected == 0 { (width * height / 4) as usize } else { self.expected };
-        let done = encoded.and_then(|()| self.retrieve(guess, out));
-        let done = done.or_else(|refused| match self.length() {
-            // It did not fit.
-            Ok(len) if len > guess => self.retrieve(len, out),
-            _ => Err(refused),
+        let done = encoded.and_then(|()| {
+            self.retrieve(guess, out).or_else(|refused| match self.length() {
+                // It did not fit.
+                Ok(len) if len > guess => self.retrieve(len, out),
+                _ => Err(refused),
+            })
         });
         // Whatever came of it, nothing reads the planes any more.
         self.stream.finish()?;
