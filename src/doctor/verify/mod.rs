@@ -3,6 +3,7 @@
 //! `host` judges what can be read without calling a driver, `probe` is what runs in child processes, `run` starts those
 //! and outlives them; what a failed check means for those after it is settled here, without I/O.
 
+mod capture;
 mod draw;
 mod host;
 pub mod probe;
@@ -49,6 +50,7 @@ pub enum Id {
     GlToCuda,
     CudaToGl,
     Cycles,
+    Capture,
     Nvenc,
     Nvdec,
     Nvjpeg,
@@ -79,6 +81,7 @@ impl Id {
             Id::GlToCuda => "OpenGL draws, CUDA reads",
             Id::CudaToGl => "CUDA writes, OpenGL reads",
             Id::Cycles => "1,000 registrations without growth",
+            Id::Capture => "capture and conversion on the GPU",
             Id::Nvenc => "NVENC opens",
             Id::Nvdec => "NVDEC's library",
             Id::Nvjpeg => "nvJPEG's library",
@@ -94,7 +97,7 @@ impl Id {
             Id::EglCuda => &[Id::Cuda, Id::EglDevices],
             Id::Draw => &[Id::Context],
             Id::GlToCuda => &[Id::EglCuda, Id::Draw],
-            Id::CudaToGl | Id::Cycles => &[Id::GlToCuda],
+            Id::CudaToGl | Id::Cycles | Id::Capture => &[Id::GlToCuda],
             Id::Nvenc | Id::Nvjpeg => &[Id::Cuda],
         }
     }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use super::draw::{self, Canvas};
-use super::{CudaDevice, EglDevice, Finding, Id, host};
+use super::{CudaDevice, EglDevice, Finding, Id, capture, host};
 use crate::error::Error;
 use crate::gpu::choose::Wanted;
 use crate::gpu::interop::{Access, Image};
@@ -52,6 +52,7 @@ impl Part {
                 Id::GlToCuda,
                 Id::CudaToGl,
                 Id::Cycles,
+                Id::Capture,
             ],
             Part::Nvenc => &[Id::Nvenc],
             Part::Libraries => &[Id::Nvdec, Id::Nvjpeg],
@@ -98,7 +99,7 @@ fn tell(line: &Line) {
     let _ = serde_json::to_string(line).map(|line| writeln!(out, "{line}").and_then(|()| out.flush()));
 }
 
-fn begin(check: Id, call: &str) {
+pub(super) fn begin(check: Id, call: &str) {
     tell(&Line::Begin { check, call: call.into(), slow: false });
 }
 
@@ -136,7 +137,7 @@ pub fn if_asked() -> Option<ExitCode> {
 }
 
 /// An error's words as a failure, with a hint of ours where it has none.
-fn failed(error: &Error, hint: &str) -> Finding {
+pub(super) fn failed(error: &Error, hint: &str) -> Finding {
     let because = error.cause.clone().map_or(error.what.clone(), |cause| format!("{}: {cause}", error.what));
     Finding::fail(because, error.hint.clone().unwrap_or_else(|| hint.to_owned()))
 }
@@ -232,7 +233,7 @@ fn graphics(job: &Job) {
             return;
         }
     };
-    let canvas = match Canvas::new(&context) {
+    let canvas = match Canvas::new(&context, draw::WIDTH, draw::HEIGHT) {
         Ok(canvas) => canvas,
         Err(error) => {
             end(job, Id::Context, Finding::fail(error, "update the OpenGL driver; see which it is: eglinfo -B"));
@@ -250,6 +251,9 @@ fn graphics(job: &Job) {
     }
     if let Some(device) = chosen.filter(|_| job.wanted.contains(&Id::GlToCuda)) {
         interop(job, &canvas, &device);
+        if job.wanted.contains(&Id::Capture) {
+            end(job, Id::Capture, capture::check(&context, &device));
+        }
     }
 }
 
@@ -289,7 +293,7 @@ fn bytes(compared: Result<(), String>, hint: &str) -> Finding {
     }
 }
 
-const DRIVER: &str = "report it to NVIDIA with: sudo nvidia-bug-report.sh";
+pub(super) const DRIVER: &str = "report it to NVIDIA with: sudo nvidia-bug-report.sh";
 
 fn interop(job: &Job, canvas: &Canvas, device: &cuda::Device) {
     begin_slow(Id::GlToCuda, "cuDevicePrimaryCtxRetain");
