@@ -28,7 +28,8 @@ use crate::wire::status::Cause;
 /// What is said where it cannot be used at all.
 const UNUSABLE: &str = "nvJPEG cannot be used";
 
-const PIP: &str = "pip install nvidia-nvjpeg-cu12";
+/// How to come by it.
+pub const REMEDY: &str = "pip install nvidia-nvjpeg-cu12, or install the CUDA toolkit";
 
 /// Of the toolkits 12, 13 and 11, the oldest last.
 const NAMES: [&str; 3] = ["libnvjpeg.so.12", "libnvjpeg.so.13", "libnvjpeg.so.11"];
@@ -134,11 +135,7 @@ impl Api {
 
     fn load() -> Result<Api> {
         let (library, path) = open(|name| std::env::var_os(name))?;
-        let broken = |what: String| {
-            Error::missing(UNUSABLE)
-                .cause(format!("{}: {what}", path.display()))
-                .hint(format!("{PIP}, or CUDA 11 or newer"))
-        };
+        let broken = |what: String| Error::missing(UNUSABLE).cause(format!("{}: {what}", path.display())).hint(REMEDY);
         // SAFETY: a library of that name is nvJPEG.
         let functions = unsafe { Functions::load(&library) }.map_err(|name| broken(format!("it has no {name}")))?;
         let mut version = [0; 3];
@@ -177,7 +174,7 @@ fn open(variable: impl Fn(&str) -> Option<OsString> + Copy) -> Result<(Library, 
         }
     }
     let why = why.unwrap_or_else(|| format!("{} is not on this host", NAMES[0]));
-    Err(Error::missing(UNUSABLE).cause(why).hint(format!("{PIP}, or install the CUDA toolkit")))
+    Err(Error::missing(UNUSABLE).cause(why).hint(REMEDY))
 }
 
 /// A variable's value, if it has one.
