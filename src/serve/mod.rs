@@ -30,6 +30,7 @@ use crate::gpu;
 use crate::output::{Format, Printer, Show, Table};
 use crate::pipeline::encode::{self, Choice, Slots, WhenFull};
 use crate::pipeline::frame::{PixelFormat, Size};
+use crate::pipeline::rate::Quality;
 use crate::pipeline::source::{self, End, Restart, Spec};
 use crate::pipeline::{self, Health, Pipeline};
 
@@ -82,8 +83,7 @@ pub struct Settings {
     pub input: Input,
     /// 1 to 10 000.
     pub max_viewers: u32,
-    /// 1 to 100.
-    pub jpeg_quality: u8,
+    pub jpeg_quality: Quality,
     /// Encoder sessions that this machine bears; None: as the support table says.
     pub slots: Option<u32>,
     pub when_full: WhenFull,

@@ -7,6 +7,7 @@ mod gate;
 mod gpus;
 mod gsk;
 mod http;
+mod jpeg;
 mod media;
 mod output;
 mod slots;

@@ -85,7 +85,7 @@ impl Id {
             Id::Capture => "capture and conversion on the GPU",
             Id::Nvenc => "NVENC opens",
             Id::Nvdec => "NVDEC's library",
-            Id::Nvjpeg => "nvJPEG's library",
+            Id::Nvjpeg => "nvJPEG encodes",
         }
     }
 
@@ -324,7 +324,7 @@ fn capabilities(checks: &[Check]) -> Vec<Capability> {
         by("OpenGL's pixels in CUDA", &[Id::GlToCuda, Id::CudaToGl, Id::Cycles]),
         by("H.264 by NVENC", &[Id::Nvenc]),
         by("video decoding by NVDEC (library)", &[Id::Nvdec]),
-        by("JPEG by nvJPEG (library)", &[Id::Nvjpeg]),
+        by("JPEG by nvJPEG", &[Id::Nvjpeg]),
     ]
     .into_iter()
     .flatten()
