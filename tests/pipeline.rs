@@ -13,6 +13,7 @@ use gsk::pipeline::broadcast::{Packet, Waiting};
 use gsk::pipeline::encode::{self, Choice, Codec, Past, Slots};
 use gsk::pipeline::frame::{Frame, PixelFormat, Pool, Range, Size};
 use gsk::pipeline::queue::Item;
+use gsk::pipeline::rate::Quality;
 use gsk::pipeline::source::{Options, Restart, Spec};
 use gsk::pipeline::{Config, Health, Pipeline, h264};
 use gsk::wire::input::{Event, Input};
@@ -36,7 +37,7 @@ fn config(spec: Spec) -> Config {
         restart: Restart::Never,
         gpu: None,
     };
-    Config { source, encoder: Choice::Openh264, slots: Arc::default(), bitrate: 2_000_000, quality: 80 }
+    Config { source, encoder: Choice::Openh264, slots: Arc::default(), bitrate: 2_000_000, quality: Quality::Fixed(80) }
 }
 
 fn program(script: &str) -> Config {
@@ -462,7 +463,8 @@ fn gradient(n: usize) -> Vec<u8> {
 
 /// Encodes pictures, the first and those in `idrs` as IDR.
 fn encode(pictures: &[Vec<u8>], idrs: &[usize]) -> Vec<(bool, Vec<u8>)> {
-    let config = encode::Config { size: Size::new(320, 240), fps: 30.0, bitrate: 3_000_000, quality: 80 };
+    let config =
+        encode::Config { size: Size::new(320, 240), fps: 30.0, bitrate: 3_000_000, quality: Quality::Fixed(80) };
     let units = Arc::new(Mutex::new(Vec::new()));
     let sink = || -> encode::Output {
         let out = units.clone();

@@ -236,6 +236,44 @@ fn drivers_that_hang_crash_or_fail() {
 }
 
 #[test]
+fn nvjpeg_encodes_a_picture_or_says_what_is_missing() {
+    const PIP: &str = "pip install nvidia-nvjpeg-cu12";
+    let check = |scene: Scene| {
+        let host = Host::new(scene);
+        let answer = host.json(&["--timeout", "2s", "--only", "nvjpeg,nvdec"]);
+        assert_eq!((host.leaks(), host.scene.violations()), (vec![], vec![]));
+        answer
+    };
+    let with = |breaks: &dyn Fn(&mut Scene)| {
+        let mut scene = Scene::h200();
+        scene.with_nvjpeg();
+        breaks(&mut scene);
+        check(scene)
+    };
+    let good = with(&|_| {});
+    good.has("nvjpeg", "pass", &["libnvjpeg.so.12, nvJPEG 12.4.0: 320x240 in ", " bytes"]);
+    assert_eq!(good.capability("nvJPEG"), &Value::Bool(true));
+    let lacks = check(Scene::h200());
+    lacks.has("nvjpeg", "warn", &["libnvjpeg.so.12 is not on this host", PIP]);
+    assert_eq!(lacks.code, 0, "the CPU makes JPEG: {:#}", lacks.json);
+    let refused = with(&|scene| _ = scene.fault("nvjpegEncodeYUV", 1, 6));
+    refused.has("nvjpeg", "fail", &["nvjpegEncodeYUV returned 6 (NVJPEG_STATUS_EXECUTION_FAILED)", "dmesg"]);
+    assert_eq!((refused.code, refused.capability("nvJPEG")), (1, &Value::Bool(false)));
+    let old = with(&|scene| _ = scene.fault("nvjpegCreateSimple", 1, 7));
+    old.has("nvjpeg", "fail", &["ARCH_MISMATCH", "nvidia-nvjpeg-cu11"]);
+    let crashed = with(&|scene| _ = scene.crash("nvjpegEncoderStateCreate", 1));
+    crashed.has("nvjpeg", "fail", &["nvjpegCreateSimple ended the process by SIGSEGV"]);
+    crashed.check("nvdec");
+    let hung = with(&|scene| _ = scene.hang("nvjpegEncodeRetrieveBitstream", 1, None));
+    hung.has("nvjpeg", "fail", &["nvjpegEncodeYUV did not return within"]);
+    let mut without_driver = Scene::without_driver();
+    without_driver.with_nvjpeg();
+    if !has_driver() {
+        check(without_driver).has("nvjpeg", "skip", &["driver failed"]);
+    }
+}
+
+#[test]
 fn a_driver_that_is_slow_is_a_warning() {
     let mut scene = Scene::h200();
     scene.hang("cuInit", 1, Some(Duration::from_millis(600)));

@@ -13,6 +13,7 @@ use crate::gpu;
 use crate::output::Printer;
 use crate::pipeline::encode::{Choice, WhenFull};
 use crate::pipeline::frame::{PixelFormat, Size};
+use crate::pipeline::rate::Quality;
 use crate::pipeline::source::{Restart, Spec};
 use crate::serve::{self, Input, Settings, Token};
 
@@ -61,9 +62,10 @@ pub struct ServeArgs {
     #[arg(long, value_name = "N[k|M]", help_heading = ENCODING)]
     pub bitrate: Option<Bitrate>,
 
-    /// Quality of JPEG pictures, 1 to 100 [default: 80]
-    #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<u8>::new().range(1..=100), help_heading = ENCODING)]
-    pub jpeg_quality: Option<u8>,
+    /// Quality of JPEG pictures, 1 to 100, or auto: as the bit rate allows, 40 to 85 [default: auto]
+    #[arg(long, value_name = "N|auto", help_heading = ENCODING)]
+    #[serde(with = "as_text")]
+    pub jpeg_quality: Option<Quality>,
 
     /// The GPU that draws the scene and encodes, by nvidia-smi's index, by UUID or by PCI address [default: the first that can]
     #[arg(long, value_name = "INDEX|UUID|PCI")]
@@ -126,7 +128,7 @@ impl Keys for ServeArgs {
             restart: Some(Restart::Never),
             encoder: Some(Choice::Auto),
             bitrate: Some(Bitrate(4_000_000)),
-            jpeg_quality: Some(80),
+            jpeg_quality: Some(Quality::Auto),
             when_full: Some(WhenFull::Refuse),
             allow_host: Some(Vec::new()),
             allow_origin: Some(Vec::new()),
@@ -270,11 +272,11 @@ mod tests {
             (s.listen.to_string().as_str(), &s.source, s.encoder),
             ("127.0.0.1:5000", &Spec::Scene, Choice::Auto)
         );
-        assert_eq!((s.size, s.fps, s.bitrate, s.jpeg_quality), (None, 30.0, 4_000_000, 80));
+        assert_eq!((s.size, s.fps, s.bitrate, s.jpeg_quality), (None, 30.0, 4_000_000, Quality::Auto));
         assert_eq!((s.restart, s.looped, s.input, s.max_viewers), (Restart::Never, false, Input::All, 512));
         assert!(matches!(s.token, Token::Unset));
         let help = crate::cli::command().find_subcommand_mut("serve").unwrap().render_help().to_string();
-        for default in ["127.0.0.1:5000", "scene", "30", "4M", "80", "auto", "never", "all", "512", "omega-0"] {
+        for default in ["127.0.0.1:5000", "scene", "30", "4M", "auto", "never", "all", "512", "omega-0"] {
             let words = format!("[default: {default}]");
             assert!(help.split_whitespace().collect::<Vec<_>>().join(" ").contains(&words), "{words}");
         }

@@ -4,7 +4,7 @@
 //! these functions, and a driver may lack any: they are looked up once, as in [`cuda`].
 
 use std::ffi::{c_int, c_uint};
-use std::mem::ManuallyDrop;
+use std::mem::{self, ManuallyDrop};
 use std::ptr;
 use std::sync::{Arc, OnceLock};
 
@@ -113,14 +113,19 @@ impl Image {
     }
 
     /// What dropping does, with the driver's answer.
-    pub fn unregister(self) -> Result<()> {
-        ManuallyDrop::new(self).end()
+    pub fn unregister(mut self) -> Result<()> {
+        self.end()
     }
 
-    fn end(&self) -> Result<()> {
+    /// Once: the second time there is nothing to give back.
+    fn end(&mut self) -> Result<()> {
+        let raw = mem::replace(&mut self.raw, ptr::null_mut());
+        if raw.is_null() {
+            return Ok(());
+        }
         let _current = self.context.current()?;
         // SAFETY: the image is registered and not mapped, and this is its last use.
-        let code = unsafe { (self.api.cuGraphicsUnregisterResource)(self.raw) };
+        let code = unsafe { (self.api.cuGraphicsUnregisterResource)(raw) };
         check(&self.context, "cuGraphicsUnregisterResource", code)
     }
 }

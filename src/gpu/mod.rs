@@ -13,7 +13,7 @@
 //! - [`capacity`] and [`verdict`] are pure functions of an inventory: how many sessions the machine bears, and whether
 //!   it can encode at all, with the cause and the command to run where it cannot.
 //!
-//! - [`nvenc`] encodes H.264 on a board, [`cuda`] is what that stands on. [`egl`] opens OpenGL contexts, on a GPU or on Mesa,
+//! - [`nvenc`] encodes H.264 on a board, [`nvjpeg`] JPEG on those without an engine too, [`cuda`] is what that stands on. [`egl`] opens OpenGL contexts, on a GPU or on Mesa,
 //!   and [`interop`] takes their textures into CUDA as [`picture`]s, which [`convert`] makes the encoders' planes of.
 //!
 //! A figure that the driver does not give is null, never 0.
@@ -40,6 +40,7 @@ pub mod gl;
 pub mod interop;
 pub mod memory;
 pub mod nvenc;
+pub mod nvjpeg;
 pub mod nvml;
 pub mod picture;
 pub mod support;

@@ -13,6 +13,7 @@ pub mod h264;
 pub mod inputs;
 pub mod mp4;
 pub mod queue;
+pub mod rate;
 pub mod source;
 pub mod stream;
 pub mod timing;
@@ -29,6 +30,7 @@ use self::broadcast::{Ready, Viewer, Waiting};
 use self::encode::Codec;
 use self::frame::{Frame, Pool, Size};
 use self::inputs::Inputs;
+use self::rate::Quality;
 use self::source::{Context, End, Next, Options, Restart, Source, Spec, Stop};
 use self::stream::Stream;
 use self::timing::Timing;
@@ -45,8 +47,8 @@ pub struct Config {
     pub slots: Arc<encode::Slots>,
     /// bit/s.
     pub bitrate: u32,
-    /// JPEG quality, 1 to 100.
-    pub quality: u8,
+    /// Of JPEG pictures.
+    pub quality: Quality,
 }
 
 /// How the source fares.
@@ -93,7 +95,7 @@ pub(crate) struct Shared {
 struct Target {
     fps: f64,
     bitrate: u32,
-    quality: u8,
+    quality: Quality,
 }
 
 impl Shared {
@@ -249,6 +251,11 @@ impl Pipeline {
         self.shared.streams.iter().for_each(|stream| stream.stop());
     }
 
+    /// Waits, after [`Pipeline::stop`], until every encoder is closed and what it had of the driver is given back.
+    pub fn wait_for_encoders(&self) {
+        self.shared.streams.iter().for_each(|stream| stream.join_thread());
+    }
+
     /// What last went wrong, if anything did.
     pub fn last_error(&self) -> Option<String> {
         self.shared.last_error.lock().unwrap().clone()
@@ -267,7 +274,7 @@ impl Drop for Pipeline {
             // A panic there has been reported by its thread.
             let _ = source.join();
         }
-        self.shared.streams.iter().for_each(|stream| stream.join_thread());
+        self.wait_for_encoders();
     }
 }
 

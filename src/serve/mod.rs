@@ -30,6 +30,7 @@ use crate::gpu;
 use crate::output::{Format, Printer, Show, Table};
 use crate::pipeline::encode::{self, Choice, Slots, WhenFull};
 use crate::pipeline::frame::{PixelFormat, Size};
+use crate::pipeline::rate::Quality;
 use crate::pipeline::source::{self, End, Restart, Spec};
 use crate::pipeline::{self, Health, Pipeline};
 
@@ -82,8 +83,7 @@ pub struct Settings {
     pub input: Input,
     /// 1 to 10 000.
     pub max_viewers: u32,
-    /// 1 to 100.
-    pub jpeg_quality: u8,
+    pub jpeg_quality: Quality,
     /// Encoder sessions that this machine bears; None: as the support table says.
     pub slots: Option<u32>,
     pub when_full: WhenFull,
@@ -191,13 +191,16 @@ async fn serve(settings: Settings, printer: &Printer) -> Result<Ended> {
     Ok(ended)
 }
 
-/// Tells everybody why it ends, and waits until they have heard it and the source, its program included, is gone.
-async fn farewell(worker: &Worker, reason: &str, server: tokio::task::JoinHandle<()>) {
+/// Tells everybody why it ends, and waits until they have heard it, the source, its program included, is gone, and so are the
+/// encoders.
+async fn farewell(worker: &Arc<Worker>, reason: &str, server: tokio::task::JoinHandle<()>) {
     worker.pipeline.stop();
     worker.stop(reason);
     let mut health = worker.pipeline.health();
-    // Neither can fail in a way that leaves anything to wait for.
-    let _ = tokio::join!(health.wait_for(|health| matches!(health, Health::Ended(_))), server);
+    let with = worker.clone();
+    let encoders = tokio::task::spawn_blocking(move || with.pipeline.wait_for_encoders());
+    // None can fail in a way that leaves anything to wait for.
+    let _ = tokio::join!(health.wait_for(|health| matches!(health, Health::Ended(_))), server, encoders);
 }
 
 async fn bind(address: SocketAddr) -> Result<TcpListener> {

@@ -13,6 +13,7 @@ use gsk::error::Result;
 use gsk::lease::{Limit, Pool as Slots, Slot};
 use gsk::pipeline::encode::{Config, Encoder, Unit, nvenc};
 use gsk::pipeline::frame::{PixelFormat, Size};
+use gsk::pipeline::rate::Quality;
 use gsk::wire::message::HEADER;
 
 use crate::standin::{Event, Scene};
@@ -29,6 +30,7 @@ pub fn host_with(scene: &Scene, name: &str, environment: &[(&str, &str)]) -> tem
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", name, "--nocapture"]).env("GSK_TEST_INSIDE", dir.path());
     command.env_remove("NVIDIA_DRIVER_CAPABILITIES").env_remove("GSK_NVML_LIBRARY");
+    command.env_remove("GSK_NVJPEG_LIBRARY");
     let output = scene.apply(&mut command).envs(environment.iter().copied()).output().unwrap();
     let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
     assert!(output.status.success(), "{said}\n{:#?}", scene.log());
@@ -62,7 +64,7 @@ impl Out {
 }
 
 pub fn config(size: Size) -> Config {
-    Config { size, fps: 60.0, bitrate: 6_000_000, quality: 80 }
+    Config { size, fps: 60.0, bitrate: 6_000_000, quality: Quality::Auto }
 }
 
 pub fn slots(dir: &Path) -> Slots {

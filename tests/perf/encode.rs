@@ -10,6 +10,7 @@ use gsk::clock::now_us;
 use gsk::error::Error;
 use gsk::pipeline::encode;
 use gsk::pipeline::frame::{Frame, PixelFormat, Pixels, Pool};
+use gsk::pipeline::rate::Quality;
 use gsk::pipeline::source::y4m;
 use gsk::wire::message::HEADER;
 
@@ -38,7 +39,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         from.read_exact(&mut pixels)?;
         frames.push(Arc::new(pixels));
     }
-    let config = encode::Config { size: header.size, fps: header.fps, bitrate: bitrate.parse()?, quality: 80 };
+    let config =
+        encode::Config { size: header.size, fps: header.fps, bitrate: bitrate.parse()?, quality: Quality::Fixed(80) };
     let done = Arc::new(Mutex::new((File::create(to)?, Vec::new(), 0usize)));
     let slots = encode::Slots::new(None, encode::WhenFull::Refuse, "perf-encode".into(), args[1].clone());
     let choice = <encode::Choice as clap::ValueEnum>::from_str(backend, true)?;

@@ -1,5 +1,6 @@
 /* Modules, functions and launches. A module is the PTX of src/gpu/kernels, known by its version, target and entries;
- * what runs is the kernels' own text, compiled for the CPU (cuda_convert.cc). A launch is done when its call returns. */
+ * what runs is the kernels' own text, compiled for the CPU (cuda_convert.cc). A launch is done when its call returns.
+ */
 #include "cuda_kernel.h"
 
 #include <stdio.h>

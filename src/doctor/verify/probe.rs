@@ -10,12 +10,13 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use super::draw::{self, Canvas};
-use super::{CudaDevice, EglDevice, Finding, Id, host};
+use super::{CudaDevice, EglDevice, Finding, Id, capture, host};
 use crate::error::Error;
 use crate::gpu::choose::Wanted;
 use crate::gpu::interop::{Access, Image};
 use crate::gpu::nvenc::{Config, Refused, Session};
-use crate::gpu::{self, cuda, egl};
+use crate::gpu::picture::Planar;
+use crate::gpu::{self, cuda, egl, nvjpeg};
 use crate::lease::{Denied, Pool};
 use crate::wire::lease::Record;
 use crate::wire::status::Cause;
@@ -52,6 +53,7 @@ impl Part {
                 Id::GlToCuda,
                 Id::CudaToGl,
                 Id::Cycles,
+                Id::Capture,
             ],
             Part::Nvenc => &[Id::Nvenc],
             Part::Libraries => &[Id::Nvdec, Id::Nvjpeg],
@@ -98,7 +100,7 @@ fn tell(line: &Line) {
     let _ = serde_json::to_string(line).map(|line| writeln!(out, "{line}").and_then(|()| out.flush()));
 }
 
-fn begin(check: Id, call: &str) {
+pub(super) fn begin(check: Id, call: &str) {
     tell(&Line::Begin { check, call: call.into(), slow: false });
 }
 
@@ -136,7 +138,7 @@ pub fn if_asked() -> Option<ExitCode> {
 }
 
 /// An error's words as a failure, with a hint of ours where it has none.
-fn failed(error: &Error, hint: &str) -> Finding {
+pub(super) fn failed(error: &Error, hint: &str) -> Finding {
     let because = error.cause.clone().map_or(error.what.clone(), |cause| format!("{}: {cause}", error.what));
     Finding::fail(because, error.hint.clone().unwrap_or_else(|| hint.to_owned()))
 }
@@ -232,7 +234,7 @@ fn graphics(job: &Job) {
             return;
         }
     };
-    let canvas = match Canvas::new(&context) {
+    let canvas = match Canvas::new(&context, draw::WIDTH, draw::HEIGHT) {
         Ok(canvas) => canvas,
         Err(error) => {
             end(job, Id::Context, Finding::fail(error, "update the OpenGL driver; see which it is: eglinfo -B"));
@@ -250,6 +252,9 @@ fn graphics(job: &Job) {
     }
     if let Some(device) = chosen.filter(|_| job.wanted.contains(&Id::GlToCuda)) {
         interop(job, &canvas, &device);
+        if job.wanted.contains(&Id::Capture) {
+            end(job, Id::Capture, capture::check(&context, &device));
+        }
     }
 }
 
@@ -289,7 +294,7 @@ fn bytes(compared: Result<(), String>, hint: &str) -> Finding {
     }
 }
 
-const DRIVER: &str = "report it to NVIDIA with: sudo nvidia-bug-report.sh";
+pub(super) const DRIVER: &str = "report it to NVIDIA with: sudo nvidia-bug-report.sh";
 
 fn interop(job: &Job, canvas: &Canvas, device: &cuda::Device) {
     begin_slow(Id::GlToCuda, "cuDevicePrimaryCtxRetain");
@@ -420,42 +425,57 @@ fn open_nvenc(job: &Job) -> Finding {
 }
 
 fn libraries(job: &Job) {
-    let any = |names: &[&str]| {
-        let mut last = String::new();
-        for name in names {
-            // SAFETY: NVIDIA's libraries have no initialisers that depend on anything of ours.
-            match unsafe { libloading::Library::new(name) } {
+    if job.wanted.contains(&Id::Nvdec) {
+        const LIBRARY: &str = "libnvcuvid.so.1";
+        begin(Id::Nvdec, "dlopen of libnvcuvid.so.1");
+        // SAFETY: NVIDIA's libraries have no initialisers that depend on anything of ours.
+        let finding = match unsafe { libloading::Library::new(LIBRARY) } {
+            Ok(library) => {
                 // It stays open: unloading such a library gains nothing.
-                Ok(library) => {
-                    std::mem::forget(library);
-                    return Ok(name.to_string());
-                }
-                Err(error) => last = error.to_string(),
+                std::mem::forget(library);
+                Finding::pass(format!("{LIBRARY} loads"))
             }
-        }
-        Err(last)
-    };
-    for (check, names, hint) in [
-        (
-            Id::Nvdec,
-            ["libnvcuvid.so.1"].as_slice(),
-            "sudo apt install libnvcuvid1; in a container: -e NVIDIA_DRIVER_CAPABILITIES=all",
-        ),
-        (
-            Id::Nvjpeg,
-            &["libnvjpeg.so.13", "libnvjpeg.so.12", "libnvjpeg.so.11"],
-            "pip install nvidia-nvjpeg-cu12, and add its lib folder to LD_LIBRARY_PATH",
-        ),
-    ] {
-        if !job.wanted.contains(&check) {
-            continue;
-        }
-        begin(check, &format!("dlopen of {}", names[0]));
-        let finding = match any(names) {
-            Ok(name) if check == Id::Nvjpeg => Finding::pass(format!("{name} loads; this gsk makes JPEG on the CPU")),
-            Ok(name) => Finding::pass(format!("{name} loads")),
-            Err(why) => Finding::warn(why, hint),
+            Err(why) => Finding::warn(
+                why.to_string(),
+                "sudo apt install libnvcuvid1; in a container: -e NVIDIA_DRIVER_CAPABILITIES=all",
+            ),
         };
-        end(job, check, finding);
+        end(job, Id::Nvdec, finding);
+    }
+    if job.wanted.contains(&Id::Nvjpeg) {
+        end(job, Id::Nvjpeg, encode_jpeg(job));
+    }
+}
+
+/// Encodes a small picture by nvJPEG. Without the library JPEG is made on the CPU, which is no fault.
+fn encode_jpeg(job: &Job) -> Finding {
+    begin(Id::Nvjpeg, "dlopen of libnvjpeg.so.12");
+    let (path, version) = match nvjpeg::library() {
+        Ok(found) => found,
+        Err(Refused { error, .. }) => {
+            return Finding { verdict: super::Verdict::Warn, ..failed(&error, nvjpeg::REMEDY) };
+        }
+    };
+    begin_slow(Id::Nvjpeg, "cuDevicePrimaryCtxRetain");
+    let encode = || -> Result<usize, Error> {
+        let devices = cuda::devices()?;
+        let context = Arc::new(cuda::Context::retain(choose(job, &devices)?)?);
+        begin(Id::Nvjpeg, "nvjpegCreateSimple");
+        let mut encoder = nvjpeg::Encoder::open(&context)?;
+        let picture = Planar::new(&context, PICTURE.width, PICTURE.height)?;
+        let mut jpeg = bytes::BytesMut::new();
+        begin(Id::Nvjpeg, "nvjpegEncodeYUV");
+        encoder.encode(&picture, 75, &mut jpeg)?;
+        let whole = jpeg.starts_with(&[0xff, 0xd8]) && jpeg.ends_with(&[0xff, 0xd9]);
+        let broken = || Error::failed("nvJPEG gave no JPEG").cause(format!("{} bytes without its markers", jpeg.len()));
+        whole.then_some(jpeg.len()).ok_or_else(broken)
+    };
+    let path = path.display();
+    match encode() {
+        Ok(bytes) => {
+            let Config { width, height, .. } = PICTURE;
+            Finding::pass(format!("{path}, nvJPEG {version}: {width}x{height} in {bytes} bytes"))
+        }
+        Err(error) => failed(&error, nvjpeg::REMEDY).seen(format!("{path}, nvJPEG {version}")),
     }
 }

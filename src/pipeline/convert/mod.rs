@@ -2,7 +2,7 @@
 //! on a device by the device.
 //!
 //! H.264 is BT.709 limited range (its VUI says so), JPEG is BT.601 full range (JFIF): for JPEG, YUV frames go back to
-//! RGB here, and the JPEG library converts them.
+//! RGB here, and the JPEG library converts them, or for a GPU's encoder this module does.
 
 use yuv::{
     BufferStoreMut, YuvBiPlanarImage, YuvBiPlanarImageMut, YuvConversionMode, YuvPlanarImage, YuvPlanarImageMut,
@@ -12,7 +12,7 @@ use yuv::{
 mod device;
 
 use self::device::FromDevice;
-pub use self::device::ToNv12;
+pub use self::device::{ToNv12, ToPlanar};
 use super::frame::{Frame, PixelFormat, Range, Size};
 use crate::error::{Error, Result};
 use crate::gpu::convert::Matrix;
@@ -168,6 +168,30 @@ fn yuv_to_nv12(
         }
     }
     Ok(())
+}
+
+/// Writes RGB pixels, tightly packed, as I420 in BT.601 full range (JFIF): planes one after another, rows tightly packed.
+fn to_planes(pixels: &[u8], format: PixelFormat, size: Size, out: &mut [u8]) -> Result<()> {
+    let (y, chroma) = out.split_at_mut(size.pixels());
+    let (u, v) = chroma.split_at_mut(size.pixels() / 4);
+    let mut image = YuvPlanarImageMut {
+        y_plane: BufferStoreMut::Borrowed(y),
+        y_stride: size.width,
+        u_plane: BufferStoreMut::Borrowed(u),
+        u_stride: size.width / 2,
+        v_plane: BufferStoreMut::Borrowed(v),
+        v_stride: size.width / 2,
+        width: size.width,
+        height: size.height,
+    };
+    let convert = match format {
+        PixelFormat::Rgb24 => yuv::rgb_to_yuv420,
+        PixelFormat::Bgra => yuv::bgra_to_yuv420,
+        _ => yuv::rgba_to_yuv420,
+    };
+    let row = (format.bytes(size) / size.height as usize) as u32;
+    let mode = YuvConversionMode::Balanced;
+    convert(&mut image, pixels, row, YuvRange::Full, YuvStandardMatrix::Bt601, mode).map_err(failed)
 }
 
 /// As many values as there are in `from`.

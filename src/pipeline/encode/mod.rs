@@ -3,6 +3,7 @@
 mod jpeg;
 pub mod nvenc;
 mod nvidia;
+pub mod nvjpeg;
 mod openh264;
 mod slots;
 
@@ -10,6 +11,7 @@ use bytes::BytesMut;
 
 pub use self::slots::{NoSlot, Slots, WhenFull};
 use super::frame::{Frame, Size};
+use super::rate::Quality;
 use crate::error::{Error, Kind, Result};
 use crate::gpu::{Chosen, nvenc::Refused};
 use crate::lease::{Denied, Slot};
@@ -57,8 +59,8 @@ pub struct Config {
     pub fps: f64,
     /// bit/s.
     pub bitrate: u32,
-    /// JPEG quality, 1 to 100.
-    pub quality: u8,
+    /// Of JPEG pictures.
+    pub quality: Quality,
 }
 
 /// What a back end is, for people and for `/status`.
@@ -103,9 +105,14 @@ pub trait Encoder: Send {
 /// Opens a back end.
 pub(crate) enum Open {
     Freely(fn(&Config, Output) -> Result<Box<dyn Encoder>>),
+    /// On a GPU that may not be able to.
+    OnGpu(OpenOnGpu),
     /// Only with a slot of the machine in hand.
     WithSlot(OpenWithSlot),
 }
+
+/// With the chosen GPU's UUID, if one was chosen.
+type OpenOnGpu = fn(&Config, Option<&str>, Output) -> Result<Box<dyn Encoder>, Refused>;
 
 type OpenWithSlot = fn(&Config, Slot, &[String], Output) -> Result<Box<dyn Encoder>, Refused>;
 
@@ -268,6 +275,10 @@ pub fn open(
                 Ok(encoder) => Ok((encoder, None)),
                 Err(error) => Err(Tried::Over(Failure::Failed(error))),
             },
+            Open::OnGpu(open) => {
+                let gpu = slots.gpu.as_ref().map(|gpu| gpu.uuid.as_str());
+                open(config, gpu, output()).map(|encoder| (encoder, None)).map_err(Tried::Unfit)
+            }
             Open::WithSlot(open) => with_slot(open, codec, config, slots, output()),
         }
     })

@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use super::{Cause, Open, nvenc};
+use super::{Cause, Open, nvenc, nvjpeg};
 use crate::error::Error;
 use crate::gpu::{self, Chosen, nvenc::Refused};
 
@@ -35,15 +35,8 @@ fn no_engine() -> Option<Refused> {
     (verdict.cause == Some(Cause::NoEngine)).then(|| Refused { cause: Cause::NoEngine, error: error() })
 }
 
+/// Asks no board: whether one takes it is seen when it is opened.
 pub fn find_nvjpeg(_gpu: Option<&Chosen>) -> Result<Open, Refused> {
-    let library = "libnvjpeg.so.12";
-    let refused = |cause, what| Err(Refused { cause, error: Error::missing(what) });
-    // SAFETY: NVIDIA's libraries have no initialisers that depend on anything of ours.
-    match unsafe { libloading::Library::new(library) } {
-        Err(_) => refused(Cause::NoDriver, format!("{library} is not on this host")),
-        Ok(_) => {
-            let version = env!("CARGO_PKG_VERSION");
-            refused(Cause::NoEngine, format!("{library} is here, but gsk {version} makes JPEG on the CPU only"))
-        }
-    }
+    gpu::nvjpeg::find()?;
+    Ok(Open::OnGpu(nvjpeg::open))
 }

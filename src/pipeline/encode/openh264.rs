@@ -262,10 +262,11 @@ fn configure(p: &mut sys::SEncParamExt, config: &Config) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pipeline::rate::Quality;
 
     #[test]
     fn the_finest_quantiser_follows_the_bits_a_pixel() {
-        let at = |bitrate, fps| min_qp(&Config { size: Size::new(1280, 720), fps, bitrate, quality: 80 });
+        let at = |bitrate, fps| min_qp(&Config { size: Size::new(1280, 720), fps, bitrate, quality: Quality::Auto });
         assert_eq!([at(1_000_000, 30.0), at(4_000_000, 60.0), at(4_000_000, 30.0)], [22, 22, 20]);
         assert_eq!([at(16_000_000, 30.0), at(200_000_000, 30.0)], [12, 10]);
     }
