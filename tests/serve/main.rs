@@ -8,6 +8,7 @@ mod gpus;
 mod gsk;
 mod http;
 mod jpeg;
+mod ladder;
 mod media;
 mod output;
 mod slots;
