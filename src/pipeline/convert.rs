@@ -224,6 +224,36 @@ impl ToRgb {
     }
 }
 
+/// To rows of B, G, R and a byte that nobody looks at.
+#[derive(Default)]
+pub struct ToBgra {
+    rgb: ToRgb,
+}
+
+impl ToBgra {
+    /// Writes a frame's rows `pitch` bytes apart. `out` is only written to, so that it may be memory of a device.
+    ///
+    /// # Panics
+    /// If `out` holds less than a picture at that pitch, or `pitch` less than a row.
+    pub fn write(&mut self, frame: &Frame, out: &mut [u8], pitch: usize) -> Result<()> {
+        let (pixels, format) = self.rgb.pixels(frame)?;
+        let Size { width, height } = frame.size;
+        let row = pixels.len() / height as usize;
+        for (to, from) in out[..pitch * height as usize].chunks_mut(pitch).zip(pixels.chunks_exact(row)) {
+            let to = &mut to[..4 * width as usize];
+            let pixels = to.as_chunks_mut::<4>().0;
+            match format {
+                PixelFormat::Bgra => to.copy_from_slice(from),
+                PixelFormat::Rgb24 => {
+                    pixels.iter_mut().zip(from.as_chunks::<3>().0).for_each(|(to, &[r, g, b])| *to = [b, g, r, 255]);
+                }
+                _ => pixels.iter_mut().zip(from.as_chunks::<4>().0).for_each(|(to, &[r, g, b, a])| *to = [b, g, r, a]),
+            }
+        }
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -251,6 +281,24 @@ mod tests {
         let [r, g, b] = rgb.map(|c| f64::from(c) / 255.0);
         let y = 0.2126 * r + 0.7152 * g + 0.0722 * b;
         [16.0 + 219.0 * y, 128.0 + 224.0 * (b - y) / 1.8556, 128.0 + 224.0 * (r - y) / 1.5748]
+    }
+
+    #[test]
+    fn whatever_comes_becomes_bgra() {
+        let [r, g, b] = [10, 100, 200];
+        for frame in [
+            flat(PixelFormat::Rgb24, &[r, g, b]),
+            flat(PixelFormat::Rgba, &[r, g, b, 7]),
+            flat(PixelFormat::Bgra, &[b, g, r, 7]),
+        ] {
+            let pitch = 32 * 4 + 12;
+            let mut out = vec![9; pitch * 16];
+            ToBgra::default().write(&frame, &mut out, pitch).unwrap();
+            for row in out.chunks(pitch) {
+                assert!(row[..128].chunks(4).all(|pixel| pixel[..3] == [b, g, r]), "{:?}", frame.format);
+                assert_eq!(row[128..], [9; 12], "what is between rows is let be");
+            }
+        }
     }
 
     #[test]

@@ -11,9 +11,9 @@ use std::sync::{Arc, Mutex};
 use nvidia_video_codec_sdk::sys::nvEncodeAPI as sys;
 
 use super::api::Api;
-use super::encoder::{Encoder, Failure, NV12, call, nv12_bytes, patiently, picture};
+use super::encoder::{Encoder, Failure, call, no_codec, patiently, picture};
 use super::explain::Refused;
-use super::settings::{ANY_LEVEL, Config, Settings};
+use super::settings::{Config, PictureFormat, Settings};
 use crate::error::{Error, Result};
 use crate::gpu::cuda::{Context, Current, Device};
 use crate::lease::Slot;
@@ -38,6 +38,7 @@ struct Core {
     fed: AtomicBool,
     /// The largest size that the encoder can be changed to.
     room: (u32, u32),
+    format: PictureFormat,
     encoder: Encoder,
 }
 
@@ -47,7 +48,7 @@ impl Core {
         let mut inputs = self.inputs.lock().unwrap();
         self.destroy_inputs(&mut inputs);
         for _ in 0..SURFACES {
-            inputs.push(self.encoder.create_input(width, height)?);
+            inputs.push(self.encoder.create_input(self.format, width, height)?);
         }
         Ok(())
     }
@@ -117,8 +118,8 @@ pub struct Pending {
     surface: usize,
 }
 
-/// The memory of a picture that is to be encoded, NV12: `height` rows of luma, `pitch` bytes apart, then half as many of
-/// interleaved chroma. It is to be written, not read: it may lie on the board.
+/// The memory of a picture that is to be encoded: `height` rows, `pitch` bytes apart, of luma, then half as many of
+/// interleaved chroma (NV12), or of RGB, as [`PictureFormat`] says. It is to be written, not read: it may lie on the board.
 pub struct Input<'a> {
     pub bytes: &'a mut [u8],
     pub pitch: usize,
@@ -184,7 +185,7 @@ impl Session {
         params.inputTimeStamp = time_us;
         params.inputBuffer = input.as_ptr();
         params.outputBitstream = core.outputs[surface].as_ptr();
-        params.bufferFmt = NV12;
+        params.bufferFmt = core.format.raw();
         if idr {
             // With picture types decided by the driver, the flag does it and the type does not.
             params.encodePicFlags = sys::NV_ENC_PIC_FLAGS::NV_ENC_PIC_FLAG_FORCEIDR as u32;
@@ -215,23 +216,25 @@ impl Session {
                 .unwrap_or_else(|failure| failure.note());
         });
         let pitch = lock.pitch as usize;
-        if lock.bufferDataPtr.is_null() || pitch < self.config.width as usize {
+        if lock.bufferDataPtr.is_null() || pitch < core.format.row(self.config.width as usize) {
             return Err(
                 Error::failed("NVENC failed").cause(format!("an input of pitch {pitch} at {:p}", lock.bufferDataPtr))
             );
         }
-        // SAFETY: a locked NV12 input has that many bytes at its pitch (luma of the height that it was made with, and half
-        // of that), which are ours until it is unlocked.
+        // SAFETY: a locked input has that many bytes at its pitch (rows of the height that it was made with, and of NV12 half
+        // as many more), which are ours until it is unlocked.
         let bytes = unsafe {
-            slice::from_raw_parts_mut(lock.bufferDataPtr.cast::<u8>(), nv12_bytes(pitch, self.config.height as usize))
+            slice::from_raw_parts_mut(lock.bufferDataPtr.cast::<u8>(), core.format.bytes(pitch, self.config.height as usize))
         };
         fill(Input { bytes, pitch })?;
         Ok(pitch)
     }
 
     /// Changes bit rate, frame rate and size in place. Only a new size, for which every picture must have been collected,
-    /// begins with an IDR. Where it fails, the session goes on as it was, unless its size was to change.
+    /// begins with an IDR. Where it fails, the session goes on as it was, unless its size was to change. Codec and options stay
+    /// as they are, whatever `config` says of them.
     pub fn reconfigure(&mut self, config: &Config) -> Result<()> {
+        let config = &Config { codec: self.config.codec, options: self.config.options, ..*config };
         let core = &self.shared.core;
         let resized = (config.width, config.height) != (self.config.width, self.config.height);
         if resized {
@@ -249,9 +252,9 @@ impl Session {
         let level = self.settings.level();
         self.settings.set(config);
         let mut changed = core.encoder.reconfigure(&mut self.settings, resized);
-        if changed.as_ref().is_err_and(|failure| matches!(failure.code, 8 | 12)) && level != ANY_LEVEL {
+        if changed.as_ref().is_err_and(|failure| matches!(failure.code, 8 | 12)) && level != self.settings.any_level() {
             // The level that the opening chose may be too low for the new rate.
-            self.settings.set_level(ANY_LEVEL);
+            self.settings.set_level(self.settings.any_level());
             changed = core.encoder.reconfigure(&mut self.settings, resized);
         }
         if let Err(failure) = changed {
@@ -363,15 +366,20 @@ fn build(api: &'static Api, device: &Device, config: &Config, ample: (u32, u32))
     let context = Arc::new(Context::retain(device)?);
     let encoder = Encoder::new(api, context.clone(), device, config);
     let room = (config.width, config.height);
-    let mut core = Core { inputs: Mutex::default(), outputs: Vec::new(), fed: AtomicBool::new(false), room, encoder };
+    let (fed, format) = (AtomicBool::new(false), config.options.input);
+    let mut core = Core { inputs: Mutex::default(), outputs: Vec::new(), fed, room, format, encoder };
     let _current = context.current()?;
 
     core.encoder.open()?;
+    let offered = core.encoder.codecs()?;
+    if !offered.contains(&config.codec) {
+        return Err(no_codec(config.codec, &offered, &device.name).into());
+    }
     let able = core.encoder.abilities()?;
     able.check(config, &device.name)?;
     core.room = (config.width.max(ample.0.min(able.width.1)), config.height.max(ample.1.min(able.height.1)));
 
-    let mut settings = Settings::new(core.encoder.preset()?, able.custom_vbv, config, core.room);
+    let mut settings = Settings::new(core.encoder.preset(config.options.preset.guid())?, &able, config, core.room);
     // SAFETY: the encoder is live; the structure is whole, and what it points to is the settings'.
     unsafe { call!(core.encoder, nvEncInitializeEncoder, settings.initialize()) }?;
     core.encoder.pin_level(&mut settings);

@@ -11,6 +11,8 @@ use bytes::BytesMut;
 pub use self::slots::{NoSlot, Slots, WhenFull};
 use super::frame::{Frame, Size};
 use crate::error::{Error, Kind, Result};
+use crate::gpu;
+pub use crate::gpu::nvenc::Options as NvencOptions;
 use crate::gpu::nvenc::Refused;
 use crate::lease::{Denied, Slot};
 use crate::wire::status::{Cause, Fallback};
@@ -20,14 +22,53 @@ use crate::wire::status::{Cause, Fallback};
 #[serde(rename_all = "lowercase")]
 pub enum Codec {
     H264,
+    Hevc,
+    Av1,
     Jpeg,
 }
 
 impl Codec {
+    /// In the order of their numbers.
+    pub const ALL: [Codec; 4] = [Codec::H264, Codec::Hevc, Codec::Av1, Codec::Jpeg];
+
     pub fn name(self) -> &'static str {
         match self {
             Codec::H264 => "h264",
+            Codec::Hevc => "hevc",
+            Codec::Av1 => "av1",
             Codec::Jpeg => "jpeg",
+        }
+    }
+
+    /// As people write it.
+    pub fn title(self) -> &'static str {
+        match self {
+            Codec::Jpeg => "JPEG",
+            Codec::H264 => gpu::support::Codec::H264.title(),
+            Codec::Hevc => gpu::support::Codec::Hevc.title(),
+            Codec::Av1 => gpu::support::Codec::Av1.title(),
+        }
+    }
+}
+
+/// The video that viewers get who do not ask for any other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, clap::ValueEnum, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Main {
+    #[default]
+    H264,
+    /// By NVENC only.
+    Hevc,
+    /// By NVENC only.
+    Av1,
+}
+
+impl From<Main> for Codec {
+    fn from(main: Main) -> Codec {
+        match main {
+            Main::H264 => Codec::H264,
+            Main::Hevc => Codec::Hevc,
+            Main::Av1 => Codec::Av1,
         }
     }
 }
@@ -39,7 +80,7 @@ pub enum Choice {
     /// The first that works of those below, for each codec.
     #[default]
     Auto,
-    /// H.264 by the GPU's encoder.
+    /// H.264, HEVC and AV1 by the GPU's encoder.
     Nvenc,
     /// JPEG by the GPU.
     Nvjpeg,
@@ -49,9 +90,10 @@ pub enum Choice {
     Jpeg,
 }
 
-/// What an encoder is opened with. All but the size change in place.
+/// What an encoder is opened with. Frame rate, bit rate and quality change in place, the size where the encoder can.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
+    pub codec: Codec,
     pub size: Size,
     /// Frames a second that the bit rate is shared among.
     pub fps: f64,
@@ -59,6 +101,7 @@ pub struct Config {
     pub bitrate: u32,
     /// JPEG quality, 1 to 100.
     pub quality: u8,
+    pub nvenc: NvencOptions,
 }
 
 /// What a back end is, for people and for `/status`.
@@ -74,7 +117,7 @@ pub struct Info {
 }
 
 /// One encoded picture. `data` begins with room for the `gsk.v1` header ([`HEADER`](crate::wire::message::HEADER) bytes), then come
-/// Annex B NAL units with four-byte start codes (H.264), or one JPEG.
+/// Annex B NAL units with four-byte start codes (H.264, HEVC), a temporal unit in the low-overhead format (AV1), or one JPEG.
 #[derive(Debug)]
 pub struct Unit {
     pub frame: Frame,
@@ -138,30 +181,41 @@ struct Backend {
     choice: Choice,
     codec: Codec,
     hardware: bool,
-    find: fn() -> Result<Open, Refused>,
+    find: fn(Codec) -> Result<Open, Refused>,
 }
 
 /// Back ends in order of preference, per codec.
 const TABLE: &[Backend] = &[
-    Backend { name: "nvenc", choice: Choice::Nvenc, codec: Codec::H264, hardware: true, find: nvidia::find_nvenc },
+    nvenc(Codec::H264),
     Backend {
         name: "openh264",
         choice: Choice::Openh264,
         codec: Codec::H264,
         hardware: false,
-        find: || Ok(Open::Freely(openh264::open)),
+        find: |_| Ok(Open::Freely(openh264::open)),
     },
+    nvenc(Codec::Hevc),
+    nvenc(Codec::Av1),
     Backend { name: "nvjpeg", choice: Choice::Nvjpeg, codec: Codec::Jpeg, hardware: true, find: nvidia::find_nvjpeg },
     Backend {
         name: "jpeg",
         choice: Choice::Jpeg,
         codec: Codec::Jpeg,
         hardware: false,
-        find: || Ok(Open::Freely(jpeg::open)),
+        find: |_| Ok(Open::Freely(jpeg::open)),
     },
 ];
 
+const fn nvenc(codec: Codec) -> Backend {
+    Backend { name: "nvenc", choice: Choice::Nvenc, codec, hardware: true, find: nvidia::find_nvenc }
+}
+
 impl Choice {
+    /// Whether NVENC may be used.
+    pub fn may_nvenc(self) -> bool {
+        matches!(self, Choice::Auto | Choice::Nvenc)
+    }
+
     /// The codec that `/ws` carries under this choice where a viewer does not ask for one.
     pub fn codec(self) -> Codec {
         TABLE.iter().find(|row| row.choice == self).map_or(Codec::H264, |row| row.codec)
@@ -186,6 +240,10 @@ fn walk<T>(
     if codec == Codec::H264 && choice.codec() == Codec::Jpeg {
         return Err(Error::usage("this worker encodes JPEG only").hint("start it with --encoder auto").into());
     }
+    if matches!(codec, Codec::Hevc | Codec::Av1) && !choice.may_nvenc() {
+        let what = format!("this worker encodes no {}", codec.title());
+        return Err(Error::usage(what).cause("only NVENC does").hint("start it with --encoder auto").into());
+    }
     let rows = TABLE.iter().filter(|row| row.codec == codec);
     let asked = TABLE.iter().find(|row| row.choice == choice && row.codec == codec);
     let mut passed: Option<(&str, Cause, String)> = None;
@@ -195,7 +253,7 @@ fn walk<T>(
             passed = passed.or(Some((row.name, Cause::Requested, detail)));
             continue;
         }
-        match (row.find)().map_err(Tried::Unfit).and_then(|open| attempt(row.name, open)) {
+        match (row.find)(row.codec).map_err(Tried::Unfit).and_then(|open| attempt(row.name, open)) {
             Ok((done, slot)) => {
                 let since = crate::clock::rfc3339_now();
                 // A row that comes before a hardware one in its own right is no fallback.
@@ -218,7 +276,13 @@ fn walk<T>(
             Err(Tried::Unfit(refused)) => passed = passed.or(Some((row.name, refused.cause, refused.detail()))),
         }
     }
-    Err(Error::bug(format!("no back end for {codec:?}")).into())
+    Err(match passed {
+        Some((_, _, detail)) => Error::missing(format!("{} cannot be encoded here", codec.title()))
+            .cause(detail)
+            .hint("H.264 can: --codec h264"),
+        None => Error::bug(format!("no back end for {codec:?}")),
+    }
+    .into())
 }
 
 /// What would encode a codec, and why.
@@ -241,17 +305,16 @@ pub struct Past<'a> {
     pub at_work: Option<&'a str>,
 }
 
-/// Opens the back end for a codec under the user's choice, but not one that failed just now. `output` makes what takes its units, for each back end that is
-/// tried.
+/// Opens the back end for a codec under the user's choice, but not one that failed just now. `output` makes what takes its
+/// units, for each back end that is tried.
 pub fn open(
-    codec: Codec,
     choice: Choice,
     config: &Config,
     slots: &Slots,
     past: Past,
     output: impl Fn() -> Output,
 ) -> Result<(Box<dyn Encoder>, Info), Failure> {
-    walk(codec, choice, |backend, open| {
+    walk(config.codec, choice, |backend, open| {
         if let Some(setback) = past.setback.filter(|setback| setback.backend == backend) {
             return Err(Tried::Unfit(Refused { cause: Cause::Fault, error: setback.error.clone() }));
         }
@@ -267,7 +330,7 @@ pub fn open(
                 Ok(encoder) => Ok((encoder, None)),
                 Err(error) => Err(Tried::Over(Failure::Failed(error))),
             },
-            Open::WithSlot(open) => with_slot(open, codec, config, slots, output()),
+            Open::WithSlot(open) => with_slot(open, config, slots, output()),
         }
     })
 }
@@ -275,12 +338,11 @@ pub fn open(
 /// Opens a back end that needs a slot; `Ok` with the slot's name.
 fn with_slot(
     open: OpenWithSlot,
-    codec: Codec,
     config: &Config,
     slots: &Slots,
     output: Output,
 ) -> Result<(Box<dyn Encoder>, Option<String>), Tried> {
-    let (slot, boards) = slots.take(codec, config.size).map_err(|denied| without_slot(denied, slots.when_full))?;
+    let (slot, boards) = slots.take(config.codec, config.size).map_err(|denied| without_slot(denied, slots.when_full))?;
     let name = slot.name();
     match open(config, slot, &boards, output) {
         Ok(encoder) => Ok((encoder, Some(name))),
@@ -316,6 +378,20 @@ mod tests {
         assert_eq!(preview(Codec::Jpeg, Choice::Openh264).unwrap().codec, Codec::Jpeg);
         assert!(preview(Codec::H264, Choice::Jpeg).unwrap_err().what.contains("JPEG only"));
         assert_eq!((Choice::Jpeg.codec(), Choice::Auto.codec()), (Codec::Jpeg, Codec::H264));
+    }
+
+    #[test]
+    fn hevc_and_av1_are_nvencs() {
+        for codec in [Codec::Hevc, Codec::Av1] {
+            for choice in [Choice::Openh264, Choice::Jpeg, Choice::Nvjpeg] {
+                assert_eq!(preview(codec, choice).unwrap_err().cause.unwrap(), "only NVENC does");
+            }
+            match preview(codec, Choice::Auto) {
+                Ok(info) => assert_eq!((info.backend, info.codec, info.fallback), ("nvenc", codec, None)),
+                Err(error) => assert!(error.what.ends_with("cannot be encoded here") && error.cause.is_some(), "{error}"),
+            }
+        }
+        assert!(Codec::ALL.iter().enumerate().all(|(at, &codec)| codec as usize == at));
     }
 
     #[test]
