@@ -214,15 +214,20 @@ fn read_colour(b: &mut Bits, sequence: &mut Sequence) -> Option<()> {
     const SRGB: [u8; 3] = [1, 13, 0];
     let high = b.flag()?;
     let twelve = high && sequence.profile == 2 && b.flag()?;
-    sequence.depth = if twelve { 12 } else if high { 10 } else { 8 };
+    sequence.depth = if twelve {
+        12
+    } else if high {
+        10
+    } else {
+        8
+    };
     sequence.monochrome = sequence.profile != 1 && b.flag()?;
     let described = match b.flag()? {
         true => Some([b.u(8)? as u8, b.u(8)? as u8, b.u(8)? as u8]),
         false => None,
     };
-    let colour = |full_range| {
-        described.map(|[primaries, transfer, matrix]| Colour { primaries, transfer, matrix, full_range })
-    };
+    let colour =
+        |full_range| described.map(|[primaries, transfer, matrix]| Colour { primaries, transfer, matrix, full_range });
     if sequence.monochrome {
         sequence.colour = colour(b.flag()?);
         return Some(());
@@ -258,7 +263,20 @@ mod tests {
     fn ffmpeg(size: &str, pixels: &str, options: &[&str]) -> Vec<u8> {
         let source = format!("testsrc2=size={size}:rate=30");
         let output = Command::new("ffmpeg")
-            .args(["-v", "error", "-f", "lavfi", "-i", &source, "-frames:v", "3", "-pix_fmt", pixels, "-c:v", "libaom-av1"])
+            .args([
+                "-v",
+                "error",
+                "-f",
+                "lavfi",
+                "-i",
+                &source,
+                "-frames:v",
+                "3",
+                "-pix_fmt",
+                pixels,
+                "-c:v",
+                "libaom-av1",
+            ])
             .args(["-usage", "realtime", "-cpu-used", "8", "-lag-in-frames", "0"])
             .args(options)
             .args(["-f", "obu", "-"])

@@ -265,7 +265,20 @@ mod tests {
     fn x265(size: &str, pixels: &str, options: &str) -> Vec<u8> {
         let source = format!("testsrc2=size={size}:rate=30");
         let output = Command::new("ffmpeg")
-            .args(["-v", "error", "-f", "lavfi", "-i", &source, "-frames:v", "3", "-pix_fmt", pixels, "-c:v", "libx265"])
+            .args([
+                "-v",
+                "error",
+                "-f",
+                "lavfi",
+                "-i",
+                &source,
+                "-frames:v",
+                "3",
+                "-pix_fmt",
+                pixels,
+                "-c:v",
+                "libx265",
+            ])
             .args(["-x265-params", &format!("log-level=none:{options}"), "-f", "hevc", "-"])
             .output()
             .unwrap();
@@ -305,7 +318,9 @@ mod tests {
             let _ = read_sps(&payload(&sps[..end], 2));
         }
         assert_eq!(read_sps(&payload(&sps[..20], 2)), None);
-        for stream in [&[][..], &[0, 0, 1], &[0, 0, 1, 0x42, 1], &[0, 0, 1, 0x40, 1, 1, 0, 0, 1, 0x42, 1, 1, 0, 0, 1, 0x44, 1, 1]] {
+        for stream in
+            [&[][..], &[0, 0, 1], &[0, 0, 1, 0x42, 1], &[0, 0, 1, 0x40, 1, 1, 0, 0, 1, 0x42, 1, 1, 0, 0, 1, 0x44, 1, 1]]
+        {
             assert_eq!(ParameterSets::find(stream), None);
         }
     }

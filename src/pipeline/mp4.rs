@@ -2,9 +2,9 @@
 
 use bytes::Bytes;
 use mp4_atom::{
-    Av01, Av1c, Avc1, Avcc, Codec, Colr, Dinf, Dref, Encode, FourCC, Ftyp, Hdlr, HvcCArray, Hvc1, Hvcc, Mdhd, Mdia, Mfhd,
-    Minf, Moof, Moov, Mvex, Mvhd, Stbl, Stco, Stsd, Tfdt, Tfhd, Tkhd, Traf, Trak, Trex, Trun, TrunEntry, TrunSamples, Url,
-    Visual, Vmhd,
+    Av01, Av1c, Avc1, Avcc, Codec, Colr, Dinf, Dref, Encode, FourCC, Ftyp, Hdlr, Hvc1, HvcCArray, Hvcc, Mdhd, Mdia,
+    Mfhd, Minf, Moof, Moov, Mvex, Mvhd, Stbl, Stco, Stsd, Tfdt, Tfhd, Tkhd, Traf, Trak, Trex, Trun, TrunEntry,
+    TrunSamples, Url, Visual, Vmhd,
 };
 
 use super::broadcast::Packet;
@@ -131,7 +131,8 @@ fn entry(visual: Visual, sets: &Sets) -> Result<Codec> {
 /// HEVCDecoderConfigurationRecord (ISO/IEC 14496-15, 8.3.3.1).
 fn hvcc(sets: &hevc::ParameterSets) -> Hvcc {
     let info = &sets.info;
-    let array = |kind: u8, nal: &Bytes| HvcCArray { completeness: true, nal_unit_type: kind, nalus: vec![nal.to_vec()] };
+    let array =
+        |kind: u8, nal: &Bytes| HvcCArray { completeness: true, nal_unit_type: kind, nalus: vec![nal.to_vec()] };
     Hvcc {
         configuration_version: 1,
         general_profile_space: info.profile_space,
@@ -177,7 +178,8 @@ fn init(size: Size, sets: &Sets) -> Result<Init> {
         Sets::Hevc(_) => b"hvc1",
         Sets::Av1(_) => b"av01",
     };
-    let stbl = Stbl { stsd: Stsd { codecs: vec![entry(visual, sets)?] }, stco: Some(Stco::default()), ..Default::default() };
+    let stbl =
+        Stbl { stsd: Stsd { codecs: vec![entry(visual, sets)?] }, stco: Some(Stco::default()), ..Default::default() };
     let dinf = Dinf { dref: Dref { entries: vec![Url { location: String::new() }.into()] } };
     let mdia = Mdia {
         mdhd: Mdhd { timescale: TIMESCALE as u32, language: "und".into(), ..Default::default() },

@@ -27,7 +27,7 @@ use crate::config::Secret;
 use crate::error::{Error, Kind, Result};
 use crate::exit;
 use crate::output::{Format, Printer, Show, Table};
-use crate::pipeline::encode::{self, Choice, Slots, WhenFull};
+use crate::pipeline::encode::{self, Choice, Main, NvencOptions, Slots, WhenFull};
 use crate::pipeline::frame::{PixelFormat, Size};
 use crate::pipeline::source::{self, End, Restart, Spec};
 use crate::pipeline::{self, Health, Pipeline};
@@ -86,6 +86,9 @@ pub struct Settings {
     /// Encoder sessions that this machine bears; None: as the support table says.
     pub slots: Option<u32>,
     pub when_full: WhenFull,
+    /// The video that viewers get who ask for none.
+    pub codec: Main,
+    pub nvenc: NvencOptions,
 }
 
 /// How long viewers are given to read what waits for them and to hear why it ends, and a program to end.
@@ -122,9 +125,9 @@ async fn serve(settings: Settings, printer: &Printer) -> Result<Ended> {
     let listener = bind(settings.listen).await?;
     let address = listener.local_addr().map_err(|error| Error::io("cannot listen", error))?;
     let gate = gate(&settings, address)?;
-    let plan = Plan::new(settings.encoder)?;
+    let plan = Plan::new(settings.encoder, settings.codec)?;
     // Before anything is started: where nobody reads the link, nothing is.
-    announce(&settings, &plan.main, gate.link(address), printer)?;
+    announce(&settings, plan.main(), gate.link(address), printer)?;
     let slots =
         Arc::new(Slots::new(settings.slots, settings.when_full, settings.instance_id.clone(), settings.source.name()));
     let pipeline = Pipeline::start(pipeline::Config {
@@ -140,6 +143,7 @@ async fn serve(settings: Settings, printer: &Printer) -> Result<Ended> {
         encoder: settings.encoder,
         bitrate: settings.bitrate,
         quality: settings.jpeg_quality,
+        nvenc: settings.nvenc,
     })?;
     let worker = Arc::new(Worker::new(settings, plan, slots, pipeline));
     tokio::spawn(worker.clone().follow());

@@ -10,8 +10,8 @@ use nvidia_video_codec_sdk::sys::nvEncodeAPI as sys;
 
 use super::api::{Api, Status};
 use super::explain::{Facts, Refused, code_name, explain};
-use super::session::SURFACES;
 use super::level::level;
+use super::session::SURFACES;
 use super::settings::{Config, PictureFormat, Settings, TUNING, codec_guid};
 use crate::error::Error;
 use crate::gpu::cuda::{Context, Device};
@@ -208,7 +208,12 @@ impl Encoder {
         }
     }
 
-    pub(super) fn create_input(&self, format: PictureFormat, width: u32, height: u32) -> Result<NonNull<c_void>, Failure> {
+    pub(super) fn create_input(
+        &self,
+        format: PictureFormat,
+        width: u32,
+        height: u32,
+    ) -> Result<NonNull<c_void>, Failure> {
         let mut params = sys::NV_ENC_CREATE_INPUT_BUFFER {
             version: sys::NV_ENC_CREATE_INPUT_BUFFER_VER,
             width,

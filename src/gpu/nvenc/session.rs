@@ -224,7 +224,10 @@ impl Session {
         // SAFETY: a locked input has that many bytes at its pitch (rows of the height that it was made with, and of NV12 half
         // as many more), which are ours until it is unlocked.
         let bytes = unsafe {
-            slice::from_raw_parts_mut(lock.bufferDataPtr.cast::<u8>(), core.format.bytes(pitch, self.config.height as usize))
+            slice::from_raw_parts_mut(
+                lock.bufferDataPtr.cast::<u8>(),
+                core.format.bytes(pitch, self.config.height as usize),
+            )
         };
         fill(Input { bytes, pitch })?;
         Ok(pitch)

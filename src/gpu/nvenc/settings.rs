@@ -5,7 +5,7 @@
 //! pictures that are never reordered, and what their colours are: BT.709 limited range, or what the engine makes of RGB.
 
 use std::mem::MaybeUninit;
-use std::ptr::{addr_of, addr_of_mut};
+use std::ptr::addr_of_mut;
 
 use nvidia_video_codec_sdk::sys::nvEncodeAPI as sys;
 use sys::{NV_ENC_VUI_COLOR_PRIMARIES, NV_ENC_VUI_MATRIX_COEFFS, NV_ENC_VUI_TRANSFER_CHARACTERISTIC};
@@ -354,6 +354,8 @@ fn frame_bits(config: &Config) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use std::ptr::addr_of;
+
     use super::*;
 
     #[test]

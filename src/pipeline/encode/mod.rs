@@ -266,7 +266,8 @@ fn walk<T>(
                 return Ok((done, Info { backend: row.name, codec, hardware: row.hardware, slot, fallback }));
             }
             Err(Tried::Over(failure)) => return Err(failure),
-            Err(Tried::Unfit(refused)) if asked.is_some() => {
+            // Of these there is no other row.
+            Err(Tried::Unfit(refused)) if asked.is_some() && !matches!(codec, Codec::Hevc | Codec::Av1) => {
                 let (cause, error) = (refused.detail(), refused.error);
                 let hint = "or use --encoder auto, which takes the best that this host has";
                 let hint = error.hint.map_or(hint.trim_start_matches("or ").into(), |own| format!("{own}\n{hint}"));
@@ -342,7 +343,8 @@ fn with_slot(
     slots: &Slots,
     output: Output,
 ) -> Result<(Box<dyn Encoder>, Option<String>), Tried> {
-    let (slot, boards) = slots.take(config.codec, config.size).map_err(|denied| without_slot(denied, slots.when_full))?;
+    let (slot, boards) =
+        slots.take(config.codec, config.size).map_err(|denied| without_slot(denied, slots.when_full))?;
     let name = slot.name();
     match open(config, slot, &boards, output) {
         Ok(encoder) => Ok((encoder, Some(name))),
@@ -388,7 +390,9 @@ mod tests {
             }
             match preview(codec, Choice::Auto) {
                 Ok(info) => assert_eq!((info.backend, info.codec, info.fallback), ("nvenc", codec, None)),
-                Err(error) => assert!(error.what.ends_with("cannot be encoded here") && error.cause.is_some(), "{error}"),
+                Err(error) => {
+                    assert!(error.what.ends_with("cannot be encoded here") && error.cause.is_some(), "{error}")
+                }
             }
         }
         assert!(Codec::ALL.iter().enumerate().all(|(at, &codec)| codec as usize == at));
