@@ -343,26 +343,28 @@ fn with_slot(
     slots: &Slots,
     output: Output,
 ) -> Result<(Box<dyn Encoder>, Option<String>), Tried> {
-    let (slot, boards) =
-        slots.take(config.codec, config.size).map_err(|denied| without_slot(denied, slots.when_full))?;
+    // Where no software encodes the codec, nothing stands in.
+    let stands_in = slots.when_full == WhenFull::Software && !matches!(config.codec, Codec::Hevc | Codec::Av1);
+    let taken = slots.take(config.codec, config.size);
+    let (slot, boards) = taken.map_err(|denied| without_slot(denied, stands_in))?;
     let name = slot.name();
     match open(config, slot, &boards, output) {
         Ok(encoder) => Ok((encoder, Some(name))),
         // The driver bears fewer than was thought, or programs took sessions that it does not tell of.
-        Err(Refused { cause: Cause::Limit, error }) if slots.when_full != WhenFull::Software => {
+        Err(Refused { cause: Cause::Limit, error }) if !stands_in => {
             Err(Tried::Over(Failure::NoSlot(slots.refused(error.to_string()))))
         }
         Err(refused) => Err(Tried::Unfit(refused)),
     }
 }
 
-/// What becomes of an encoder that got no slot.
-fn without_slot(denied: Denied, when_full: WhenFull) -> Tried {
+/// What becomes of an encoder that got no slot, where another may stand in and where none may.
+fn without_slot(denied: Denied, stands_in: bool) -> Tried {
     match denied {
-        Denied::Full(refusal) if when_full != WhenFull::Software => Tried::Over(Failure::NoSlot((&refusal).into())),
+        Denied::Full(refusal) if !stands_in => Tried::Over(Failure::NoSlot((&refusal).into())),
         Denied::Full(refusal) => Tried::Unfit(Refused { cause: Cause::NoSlot, error: refusal.error() }),
         // The driver or the gate did not answer in time: whether there is a slot is not known yet.
-        Denied::Failed(error) if error.kind == Kind::Unreachable && when_full != WhenFull::Software => {
+        Denied::Failed(error) if error.kind == Kind::Unreachable && !stands_in => {
             Tried::Over(Failure::NoSlot(NoSlot { reason: error.to_string(), holders: Vec::new() }))
         }
         Denied::Failed(error) => Tried::Unfit(Refused { cause: Cause::Fault, error }),
