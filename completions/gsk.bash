@@ -402,7 +402,7 @@ _gsk() {
             return 0
             ;;
         gsk__subcmd__serve)
-            opts="-q -v -h --listen --source --size --fps --pixel-format --loop --restart --encoder --codec --bitrate --jpeg-quality --slots --when-full --nvenc-preset --intra-refresh --nvenc-input --token-file --allow-host --allow-origin --input --max-viewers --instance-id --format --color --json --quiet --verbose --config --print-config --help"
+            opts="-q -v -h --listen --source --size --fps --pixel-format --loop --restart --encoder --codec --bitrate --jpeg-quality --gpu --slots --when-full --nvenc-preset --intra-refresh --nvenc-input --token-file --allow-host --allow-origin --input --max-viewers --instance-id --format --color --json --quiet --verbose --config --print-config --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -449,6 +449,10 @@ _gsk() {
                     return 0
                     ;;
                 --jpeg-quality)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --gpu)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -516,7 +520,7 @@ _gsk() {
             return 0
             ;;
         gsk__subcmd__verify__subcmd__gl)
-            opts="-q -v -h --gpu --timeout --slots --only --skip --exports --format --color --json --quiet --verbose --config --print-config --help"
+            opts="-q -v -h --gpu --timeout --slots --only --skip --exports --bundle --format --color --json --quiet --verbose --config --print-config --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -535,11 +539,15 @@ _gsk() {
                     return 0
                     ;;
                 --only)
-                    COMPREPLY=($(compgen -W "driver nvml cuda devices container egl-vendor egl-devices egl-cuda context draw gl-to-cuda cuda-to-gl cycles nvenc nvdec nvjpeg" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "driver nvml cuda devices container egl-vendor egl-devices egl-cuda context draw gl-to-cuda cuda-to-gl cycles capture nvenc nvdec nvjpeg" -- "${cur}"))
                     return 0
                     ;;
                 --skip)
-                    COMPREPLY=($(compgen -W "driver nvml cuda devices container egl-vendor egl-devices egl-cuda context draw gl-to-cuda cuda-to-gl cycles nvenc nvdec nvjpeg" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "driver nvml cuda devices container egl-vendor egl-devices egl-cuda context draw gl-to-cuda cuda-to-gl cycles capture nvenc nvdec nvjpeg" -- "${cur}"))
+                    return 0
+                    ;;
+                --bundle)
+                    COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 --format)

@@ -11,6 +11,7 @@ use std::time::Duration;
 use gsk::pipeline::encode::{Choice, Codec, Slots, WhenFull};
 use gsk::pipeline::frame::{PixelFormat, Size};
 use gsk::pipeline::queue::Item;
+use gsk::pipeline::rate::Quality;
 use gsk::pipeline::source::{Options, Restart, Spec};
 use gsk::pipeline::timing::Stage;
 use gsk::pipeline::{Config, Pipeline};
@@ -30,11 +31,12 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             fps: 30.0,
             repeat: false,
             restart: Restart::Never,
+            gpu: None,
         },
         encoder: Choice::Auto,
         slots: Arc::new(Slots::new(None, WhenFull::Refuse, "example".into(), "scene".into())),
         bitrate: 2_000_000,
-        quality: 80,
+        quality: Quality::Auto,
         nvenc: Default::default(),
     })?;
 

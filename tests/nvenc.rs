@@ -4,14 +4,11 @@
 //! host of a scene; what the driver saw of it is then read from the scene's log.
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::sync::{Arc, Mutex};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use gsk::error::{Error, Result};
 use gsk::gpu::nvenc::{Options, PictureFormat, Preset, Session};
-use gsk::lease::{Limit, Pool as Slots, Slot};
 use gsk::pipeline::convert::ToI420;
 use gsk::pipeline::encode::{Codec, Config, Encoder, Unit, nvenc};
 use gsk::pipeline::frame::{Frame, PixelFormat, Pool, Range, Size};
@@ -22,85 +19,14 @@ use gsk::wire::status::Cause;
 use h264_reader::nal::sps::SeqParameterSet;
 use h264_reader::nal::{Nal, RefNal};
 
+use crate::host::{config, decode, decode_as, host, host_with, inside, leaks, open, open_as, slot, slot_is_free};
 use crate::standin::{Board, Event, Foreign, Scene, Video};
 
+mod host;
 mod standin;
 
 /// Neither side is a multiple of a macroblock's.
 const SIZE: Size = Size::new(642, 362);
-
-/// The folder of this test where it runs on a scene's host.
-fn inside() -> Option<PathBuf> {
-    std::env::var_os("GSK_TEST_INSIDE").map(Into::into)
-}
-
-/// Runs a test again on a scene's host, with more environment, and gives the folder that it wrote to. Nothing may have been
-/// left open or called wrongly.
-fn host_with(scene: &Scene, name: &str, environment: &[(&str, &str)]) -> tempfile::TempDir {
-    let dir = tempfile::tempdir().unwrap();
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", name, "--nocapture"]).env("GSK_TEST_INSIDE", dir.path());
-    command.env_remove("NVIDIA_DRIVER_CAPABILITIES").env_remove("GSK_NVML_LIBRARY");
-    let output = scene.apply(&mut command).envs(environment.iter().copied()).output().unwrap();
-    let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
-    assert!(output.status.success(), "{said}\n{:#?}", scene.log());
-    assert_eq!(scene.violations(), [], "{said}");
-    dir
-}
-
-fn host(scene: &Scene, name: &str) -> tempfile::TempDir {
-    let dir = host_with(scene, name, &[]);
-    assert_eq!((leaks(scene), scene.sessions()), (vec![], vec![]));
-    dir
-}
-
-/// What was not given back; NVML stays open while a program runs.
-fn leaks(scene: &Scene) -> Vec<Event> {
-    scene.leaks().into_iter().filter(|event| event.get("kind") != "nvml-init").collect()
-}
-
-/// What the encoder gave, in order.
-#[derive(Clone, Default)]
-struct Out(Arc<Mutex<Vec<Result<Unit>>>>);
-
-impl Out {
-    fn take(&self) -> Vec<Result<Unit>> {
-        std::mem::take(&mut self.0.lock().unwrap())
-    }
-
-    fn units(&self) -> Vec<Unit> {
-        self.take().into_iter().map(|unit| unit.expect("an access unit")).collect()
-    }
-}
-
-fn config(size: Size) -> Config {
-    let nvenc = Options::default();
-    Config { codec: Codec::H264, size, fps: 60.0, bitrate: 6_000_000, quality: 80, nvenc }
-}
-
-fn slots(dir: &Path) -> Slots {
-    Slots::at(&dir.join("slots")).unwrap()
-}
-
-/// The only slot there is: it is free exactly when the last session is closed.
-fn slot(dir: &Path) -> Slot {
-    slots(dir).take(Limit::Sessions(1), || None, Default::default()).expect("the slot is free")
-}
-
-fn slot_is_free(dir: &Path) -> bool {
-    slots(dir).peek(Limit::Sessions(1), || None).is_ok()
-}
-
-fn open(dir: &Path, size: Size) -> (Box<dyn Encoder>, Out) {
-    open_as(dir, &config(size))
-}
-
-fn open_as(dir: &Path, config: &Config) -> (Box<dyn Encoder>, Out) {
-    let out = Out::default();
-    let into = out.clone();
-    let output = Box::new(move |unit| into.0.lock().unwrap().push(unit));
-    (nvenc::open(config, slot(dir), &[], output).expect("a session"), out)
-}
 
 /// Picture `n`: a gradient, with a square of noise that wanders over it.
 fn frame(n: u64, size: Size, format: PixelFormat, range: Range) -> Frame {
@@ -114,15 +40,7 @@ fn frame(n: u64, size: Size, format: PixelFormat, range: Range) -> Frame {
         *byte = if square { (state >> 24) as u8 } else { (16 + (x + y) / 5 % 220) as u8 };
     }
     let captured = 1_000_000 + n * 16_667;
-    Frame {
-        sequence: n,
-        size,
-        format,
-        range,
-        captured_us: (captured, captured + 100),
-        view: 0,
-        pixels: Arc::new(pixels),
-    }
+    Frame { sequence: n, size, format, range, captured_us: (captured, captured + 100), view: 0, pixels: pixels.into() }
 }
 
 fn nv12(n: u64) -> Frame {
@@ -132,25 +50,6 @@ fn nv12(n: u64) -> Frame {
 /// Planes one after another, as FFmpeg writes yuv420p.
 fn i420(frame: &Frame) -> Vec<u8> {
     ToI420::default().planes(frame).unwrap().into_iter().flat_map(|(plane, _)| plane.to_vec()).collect()
-}
-
-/// Pictures that FFmpeg makes of a stream.
-fn decode(dir: &Path, units: &[Unit], size: Size) -> Vec<Vec<u8>> {
-    decode_as(Codec::H264, dir, units, size)
-}
-
-fn decode_as(codec: Codec, dir: &Path, units: &[Unit], size: Size) -> Vec<Vec<u8>> {
-    let path = dir.join("stream");
-    let format = if codec == Codec::Av1 { "obu" } else { codec.name() };
-    fs::write(&path, units.iter().flat_map(|unit| unit.data[HEADER..].to_vec()).collect::<Vec<u8>>()).unwrap();
-    let output = Command::new("ffmpeg")
-        .args(["-v", "error", "-xerror", "-f", format, "-i"])
-        .arg(&path)
-        .args(["-fps_mode", "passthrough", "-f", "rawvideo", "-pix_fmt", "yuv420p", "-"])
-        .output()
-        .unwrap();
-    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
-    output.stdout.chunks(PixelFormat::I420.bytes(size)).map(<[u8]>::to_vec).collect()
 }
 
 fn sps(unit: &Unit) -> SeqParameterSet {
@@ -388,7 +287,7 @@ fn an_opening_that_fails_half_way_gives_all_back() {
             ("nvEncGetEncodeCaps", 7),
             ("nvEncGetEncodePresetConfigEx", 1),
             ("nvEncInitializeEncoder", 0),
-            ("nvEncCreateInputBuffer", 4),
+            ("nvEncRegisterResource", 4),
             ("nvEncCreateBitstreamBuffer", 4),
         ];
         for (function, calls) in steps {
@@ -445,7 +344,7 @@ fn a_failure_in_flight_is_told_and_gives_all_back() {
     let name = "a_failure_in_flight_is_told_and_gives_all_back";
     let Some(dir) = inside() else {
         for (function, code) in [
-            ("nvEncLockInputBuffer", 20),
+            ("nvEncMapInputResource", 20),
             ("nvEncEncodePicture", 5),
             ("nvEncEncodePicture", 20),
             ("nvEncLockBitstream", 5),
@@ -478,7 +377,8 @@ fn a_failure_in_flight_is_told_and_gives_all_back() {
 #[test]
 fn a_busy_encoder_is_asked_again() {
     let Some(dir) = inside() else {
-        for (function, code) in [("nvEncEncodePicture", 18), ("nvEncLockBitstream", 13), ("nvEncLockInputBuffer", 13)] {
+        for (function, code) in [("nvEncEncodePicture", 18), ("nvEncLockBitstream", 13), ("nvEncMapInputResource", 13)]
+        {
             let mut scene = Scene::rtx();
             scene.fault(function, 3, code).fault(function, 4, code);
             host(&scene, "a_busy_encoder_is_asked_again");
@@ -809,7 +709,7 @@ fn rgb_goes_in_as_it_is_and_the_stream_says_what_the_engine_makes_of_it() {
                 let bgr = format == PixelFormat::Bgra;
                 pixel[..3].copy_from_slice(&if bgr { [b, g, r] } else { [r, g, b] });
             }
-            let shown = Frame { pixels: Arc::new(pixels), ..frame(0, SIZE, format, Range::Full) };
+            let shown = Frame { pixels: pixels.into(), ..frame(0, SIZE, format, Range::Full) };
             encoder.submit(shown, true).unwrap();
             drop(encoder);
             let units = out.units();

@@ -13,6 +13,7 @@ use gsk::pipeline::broadcast::{Packet, Waiting};
 use gsk::pipeline::encode::{self, Choice, Codec, Past, Slots};
 use gsk::pipeline::frame::{Frame, PixelFormat, Pool, Range, Size};
 use gsk::pipeline::queue::Item;
+use gsk::pipeline::rate::Quality;
 use gsk::pipeline::source::{Options, Restart, Spec};
 use gsk::pipeline::{Config, Health, Pipeline, h264};
 use gsk::wire::input::{Event, Input};
@@ -27,14 +28,21 @@ const SIZE: Size = Size::new(64, 48);
 
 fn config(spec: Spec) -> Config {
     guard_with(env!("CARGO_BIN_EXE_gsk"));
-    let source =
-        Options { spec, size: None, format: PixelFormat::I420, fps: 50.0, repeat: true, restart: Restart::Never };
+    let source = Options {
+        spec,
+        size: None,
+        format: PixelFormat::I420,
+        fps: 50.0,
+        repeat: true,
+        restart: Restart::Never,
+        gpu: None,
+    };
     Config {
         source,
         encoder: Choice::Openh264,
         slots: Arc::default(),
         bitrate: 2_000_000,
-        quality: 80,
+        quality: Quality::Fixed(80),
         nvenc: Default::default(),
     }
 }
@@ -467,7 +475,7 @@ fn encode(pictures: &[Vec<u8>], idrs: &[usize]) -> Vec<(bool, Vec<u8>)> {
         size: Size::new(320, 240),
         fps: 30.0,
         bitrate: 3_000_000,
-        quality: 80,
+        quality: Quality::Fixed(80),
         nvenc: Default::default(),
     };
     let units = Arc::new(Mutex::new(Vec::new()));
@@ -492,7 +500,7 @@ fn encode(pictures: &[Vec<u8>], idrs: &[usize]) -> Vec<(bool, Vec<u8>)> {
             range: Range::Limited,
             captured_us: (at, at),
             view: 0,
-            pixels: Arc::new(pixels),
+            pixels: pixels.into(),
         };
         encoder.submit(frame, n == 0 || idrs.contains(&n)).unwrap();
         assert_eq!(units.lock().unwrap().len(), n + 1, "one unit out for each frame in, at once");

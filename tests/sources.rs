@@ -217,7 +217,7 @@ const SIZE: Size = Size::new(16, 16);
 
 fn options(argv: Vec<OsString>, size: Option<Size>) -> Options {
     let (format, restart) = (PixelFormat::I420, Restart::Never);
-    Options { spec: Spec::Program(argv), size, format, fps: 30.0, repeat: false, restart }
+    Options { spec: Spec::Program(argv), size, format, fps: 30.0, repeat: false, restart, gpu: None }
 }
 
 impl Rig {

@@ -236,6 +236,44 @@ fn drivers_that_hang_crash_or_fail() {
 }
 
 #[test]
+fn nvjpeg_encodes_a_picture_or_says_what_is_missing() {
+    const PIP: &str = "pip install nvidia-nvjpeg-cu12";
+    let check = |scene: Scene| {
+        let host = Host::new(scene);
+        let answer = host.json(&["--timeout", "2s", "--only", "nvjpeg,nvdec"]);
+        assert_eq!((host.leaks(), host.scene.violations()), (vec![], vec![]));
+        answer
+    };
+    let with = |breaks: &dyn Fn(&mut Scene)| {
+        let mut scene = Scene::h200();
+        scene.with_nvjpeg();
+        breaks(&mut scene);
+        check(scene)
+    };
+    let good = with(&|_| {});
+    good.has("nvjpeg", "pass", &["libnvjpeg.so.12, nvJPEG 12.4.0: 320x240 in ", " bytes"]);
+    assert_eq!(good.capability("nvJPEG"), &Value::Bool(true));
+    let lacks = check(Scene::h200());
+    lacks.has("nvjpeg", "warn", &["libnvjpeg.so.12 is not on this host", PIP]);
+    assert_eq!(lacks.code, 0, "the CPU makes JPEG: {:#}", lacks.json);
+    let refused = with(&|scene| _ = scene.fault("nvjpegEncodeYUV", 1, 6));
+    refused.has("nvjpeg", "fail", &["nvjpegEncodeYUV returned 6 (NVJPEG_STATUS_EXECUTION_FAILED)", "dmesg"]);
+    assert_eq!((refused.code, refused.capability("nvJPEG")), (1, &Value::Bool(false)));
+    let old = with(&|scene| _ = scene.fault("nvjpegCreateSimple", 1, 7));
+    old.has("nvjpeg", "fail", &["ARCH_MISMATCH", "nvidia-nvjpeg-cu11"]);
+    let crashed = with(&|scene| _ = scene.crash("nvjpegEncoderStateCreate", 1));
+    crashed.has("nvjpeg", "fail", &["nvjpegCreateSimple ended the process by SIGSEGV"]);
+    crashed.check("nvdec");
+    let hung = with(&|scene| _ = scene.hang("nvjpegEncodeRetrieveBitstream", 1, None));
+    hung.has("nvjpeg", "fail", &["nvjpegEncodeYUV did not return within"]);
+    let mut without_driver = Scene::without_driver();
+    without_driver.with_nvjpeg();
+    if !has_driver() {
+        check(without_driver).has("nvjpeg", "skip", &["driver failed"]);
+    }
+}
+
+#[test]
 fn a_driver_that_is_slow_is_a_warning() {
     let mut scene = Scene::h200();
     scene.hang("cuInit", 1, Some(Duration::from_millis(600)));
@@ -276,7 +314,7 @@ fn every_step_that_fails_gives_all_back() {
 fn a_gpu_is_chosen_and_exported() {
     let host = Host::new(Scene::a100_and_rtx());
     let uuid = "GPU-00000000-0000-4000-8000-000000000001";
-    for name in ["1", uuid, "00000000:02:00.0"] {
+    for name in ["1", uuid, "gpu-00000000-0000-4000-8000-000000000001", "00000000:02:00.0", "2:0.0"] {
         let output = host.run(&["--exports", "--gpu", name]);
         let text = String::from_utf8(output.stdout).unwrap();
         assert_eq!(text, format!("export CUDA_VISIBLE_DEVICES={uuid}\n"), "{name}");
@@ -292,7 +330,8 @@ fn a_gpu_is_chosen_and_exported() {
         .args(["verify-gl", "--only", "cuda", "--gpu", "1", "--json"])
         .env("CUDA_VISIBLE_DEVICES", "0")
         .output();
-    Answer::from(hidden.unwrap()).has("cuda", "fail", &["does not show GPU-", "unset CUDA_VISIBLE_DEVICES"]);
+    let says = ["CUDA does not show GPU 1 (NVIDIA RTX", &format!("export CUDA_VISIBLE_DEVICES={uuid}")];
+    Answer::from(hidden.unwrap()).has("cuda", "fail", &says);
     let unknown = host.run(&["--gpu", "7"]);
     assert_eq!(unknown.status.code(), Some(2));
     assert!(String::from_utf8(unknown.stderr).unwrap().contains("there is no GPU 7"));

@@ -76,7 +76,7 @@ const DRIVER: Duration = Duration::from_secs(1);
 
 pub fn run(argv: &[OsString], resolved: Resolved<RunKeys>, printer: &Printer) -> Result<ExitCode> {
     let keys = resolved.values;
-    let capacity = gpu::limit(keys.nvenc_max_sessions, OPENING)?;
+    let capacity = gpu::limit(None, keys.nvenc_max_sessions, OPENING)?;
     if keys.nvenc_max_sessions.is_none() && capacity.limit == Limit::Sessions(0) {
         return Err(Error::missing("there is no encoder on this machine")
             .cause(capacity.from)

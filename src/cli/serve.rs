@@ -9,10 +9,14 @@ use serde::{Deserialize, Serialize};
 use super::value::{self, Bitrate, Listen, as_text};
 use crate::config::{Keys, Origin, Resolved};
 use crate::error::{Error, Result};
-use crate::gpu::nvenc::{PictureFormat, Preset};
+use crate::gpu::{
+    self,
+    nvenc::{PictureFormat, Preset},
+};
 use crate::output::Printer;
 use crate::pipeline::encode::{Choice, Codec, Main, NvencOptions, WhenFull};
 use crate::pipeline::frame::{PixelFormat, Size};
+use crate::pipeline::rate::Quality;
 use crate::pipeline::source::{Restart, Spec};
 use crate::serve::{self, Input, Settings, Token};
 
@@ -66,9 +70,15 @@ pub struct ServeArgs {
     #[arg(long, value_name = "N[k|M]", help_heading = ENCODING)]
     pub bitrate: Option<Bitrate>,
 
-    /// Quality of JPEG pictures, 1 to 100 [default: 80]
-    #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<u8>::new().range(1..=100), help_heading = ENCODING)]
-    pub jpeg_quality: Option<u8>,
+    /// Quality of JPEG pictures, 1 to 100, or auto: as the bit rate allows, 40 to 85 [default: auto]
+    #[arg(long, value_name = "N|auto", help_heading = ENCODING)]
+    #[serde(with = "as_text")]
+    pub jpeg_quality: Option<Quality>,
+
+    /// The GPU that draws the scene and encodes, by nvidia-smi's index, by UUID or by PCI address [default: the first that can]
+    #[arg(long, value_name = "INDEX|UUID|PCI")]
+    #[serde(with = "as_text")]
+    pub gpu: Option<gpu::Choice>,
 
     /// Encoder sessions that this machine bears, all its programs together, 0 to 1024 [default: by board and driver]
     #[arg(long = "slots", value_name = "N", value_parser = RangedU64ValueParser::<u32>::new().range(0..=1024), help_heading = ENCODING)]
@@ -144,7 +154,7 @@ impl Keys for ServeArgs {
             nvenc_preset: Some(Preset::P3),
             nvenc_input: Some(PictureFormat::Nv12),
             bitrate: Some(Bitrate(4_000_000)),
-            jpeg_quality: Some(80),
+            jpeg_quality: Some(Quality::Auto),
             when_full: Some(WhenFull::Refuse),
             allow_host: Some(Vec::new()),
             allow_origin: Some(Vec::new()),
@@ -206,6 +216,7 @@ fn settings(resolved: Resolved<ServeArgs>) -> Result<(Settings, Vec<String>)> {
             intra_refresh: args.intra_refresh,
             input: given(args.nvenc_input)?,
         },
+        gpu: args.gpu,
     };
     Ok((settings, warnings))
 }
@@ -222,6 +233,7 @@ fn without_effect(resolved: &Resolved<ServeArgs>, source: &Spec) -> Result<Vec<S
     let codec = !nvenc && (args.codec != Some(Main::H264) || encoder.codec() == Codec::Jpeg);
     let software = args.when_full == Some(WhenFull::Software);
     let (of_source, of_encoder) = (format!("the source '{source}'"), format!("--encoder {}", as_word(encoder)));
+    let without_gpu = *source != Spec::Scene && !nvenc && encoder != Choice::Nvjpeg;
     let (reason, auto) = ("only NVENC needs encoder slots", "gsk serve --encoder auto");
     let idle = [
         (
@@ -245,6 +257,7 @@ fn without_effect(resolved: &Resolved<ServeArgs>, source: &Spec) -> Result<Vec<S
             "only raw frames need it",
             "gsk serve --source - --pixel-format rgb24 --size 1280x720",
         ),
+        ("gpu", without_gpu, &of_encoder, "no GPU has a part in it", auto),
         ("nvenc_max_sessions", !nvenc, &of_encoder, reason, auto),
         ("when_full", !nvenc, &of_encoder, reason, auto),
         ("codec", codec, &of_encoder, "only NVENC leaves a choice", auto),
@@ -297,26 +310,13 @@ mod tests {
             (s.listen.to_string().as_str(), &s.source, s.encoder),
             ("127.0.0.1:5000", &Spec::Scene, Choice::Auto)
         );
-        assert_eq!((s.size, s.fps, s.bitrate, s.jpeg_quality), (None, 30.0, 4_000_000, 80));
+        assert_eq!((s.size, s.fps, s.bitrate, s.jpeg_quality), (None, 30.0, 4_000_000, Quality::Auto));
         assert_eq!((s.codec, s.nvenc), (Main::H264, NvencOptions::default()));
         assert_eq!((s.restart, s.looped, s.input, s.max_viewers), (Restart::Never, false, Input::All, 512));
         assert!(matches!(s.token, Token::Unset));
         let help = crate::cli::command().find_subcommand_mut("serve").unwrap().render_help().to_string();
-        for default in [
-            "127.0.0.1:5000",
-            "scene",
-            "30",
-            "4M",
-            "80",
-            "auto",
-            "never",
-            "all",
-            "512",
-            "omega-0",
-            "h264",
-            "p3",
-            "nv12",
-        ] {
+        let words = "127.0.0.1:5000 scene 30 4M auto never all 512 omega-0 h264 p3 nv12";
+        for default in words.split(' ') {
             let words = format!("[default: {default}]");
             assert!(help.split_whitespace().collect::<Vec<_>>().join(" ").contains(&words), "{words}");
         }

@@ -24,9 +24,34 @@ const NO_DEVICE: CUresult = 100;
 /// `CUDA_SUCCESS`.
 const SUCCESS: CUresult = 0;
 
-/// The driver's functions, in the versions that CUDA 11.4 brought.
-#[allow(non_snake_case)]
-struct Api {
+/// Declares `Functions` of libcuda by their names in cuda.h, for a module to look up at once.
+macro_rules! functions {
+    ($($name:ident: $type:ty),+ $(,)?) => {
+        #[allow(non_snake_case)]
+        struct Functions { $($name: $type),+ }
+
+        impl Functions {
+            /// The first name that the library lacks is the error.
+            ///
+            /// # Safety
+            /// libcuda is on this host, and each type is the one that its header declares for the name.
+            unsafe fn load() -> Result<Functions, &'static str> {
+                // SAFETY: as the caller promises.
+                unsafe {
+                    let library = cudarc::driver::sys::culib();
+                    Ok(Functions {
+                        $($name: *library.get(concat!(stringify!($name), "\0").as_bytes()).map_err(|_| stringify!($name))?),+
+                    })
+                }
+            }
+        }
+    };
+}
+
+pub(super) use functions;
+
+// In the versions that CUDA 11.4 brought.
+functions! {
     cuInit: unsafe extern "C" fn(c_uint) -> CUresult,
     cuGetErrorName: unsafe extern "C" fn(CUresult, *mut *const c_char) -> CUresult,
     cuDeviceGetCount: unsafe extern "C" fn(*mut c_int) -> CUresult,
@@ -34,6 +59,7 @@ struct Api {
     cuDeviceGetName: unsafe extern "C" fn(*mut c_char, c_int, CUdevice) -> CUresult,
     cuDeviceGetUuid_v2: unsafe extern "C" fn(*mut CUuuid, CUdevice) -> CUresult,
     cuDeviceGetPCIBusId: unsafe extern "C" fn(*mut c_char, c_int, CUdevice) -> CUresult,
+    cuDevicePrimaryCtxSetFlags_v2: unsafe extern "C" fn(CUdevice, c_uint) -> CUresult,
     cuDevicePrimaryCtxRetain: unsafe extern "C" fn(*mut CUcontext, CUdevice) -> CUresult,
     cuDevicePrimaryCtxRelease_v2: unsafe extern "C" fn(CUdevice) -> CUresult,
     cuCtxPushCurrent_v2: unsafe extern "C" fn(CUcontext) -> CUresult,
@@ -41,17 +67,10 @@ struct Api {
     cuMemGetInfo_v2: unsafe extern "C" fn(*mut usize, *mut usize) -> CUresult,
 }
 
-/// Fills an [`Api`] from a library; the first name that it lacks is the error.
-macro_rules! look_up {
-    ($library:expr, $($name:ident),+ $(,)?) => {
-        Api { $($name: *$library.get(concat!(stringify!($name), "\0").as_bytes()).map_err(|_| stringify!($name))?),+ }
-    };
-}
-
-impl Api {
+impl Functions {
     /// The loaded driver. Only success is kept: a driver may come while the program runs.
-    fn loaded() -> Result<&'static Api> {
-        static LOADED: Mutex<Option<&'static Api>> = Mutex::new(None);
+    fn loaded() -> Result<&'static Functions> {
+        static LOADED: Mutex<Option<&'static Functions>> = Mutex::new(None);
         let mut loaded = LOADED.lock().unwrap();
         if let Some(api) = *loaded {
             return Ok(api);
@@ -62,21 +81,22 @@ impl Api {
                 .cause("libcuda.so.1 is not on this host")
                 .hint("install the NVIDIA driver; in a container, start it with --gpus all"));
         }
-        let api = Api::load().map_err(|name| {
+        // SAFETY: the library is there, as was just found; the types are those of cuda.h.
+        let api = unsafe { Functions::load() }.map_err(|name| {
             Error::missing(UNUSABLE)
                 .cause(format!("libcuda has no {name}: the driver is older than CUDA 11.4"))
                 .hint("install driver 530 or newer")
         })?;
         // Never unloaded: it holds the process's contexts.
-        let api: &'static Api = Box::leak(Box::new(api));
+        let api: &'static Functions = Box::leak(Box::new(api));
         *loaded = Some(api);
         Ok(api)
     }
 
     /// The loaded driver, initialised; `None` where it has no device for this process.
-    fn ready() -> Result<Option<&'static Api>> {
+    fn ready() -> Result<Option<&'static Functions>> {
         static READY: Mutex<bool> = Mutex::new(false);
-        let api = Api::loaded()?;
+        let api = Functions::loaded()?;
         let mut ready = READY.lock().unwrap();
         if !*ready {
             // SAFETY: the function has the type that cuda.h declares; 0 is the one value its argument may have.
@@ -88,29 +108,6 @@ impl Api {
             *ready = true;
         }
         Ok(Some(api))
-    }
-
-    fn load() -> Result<Api, &'static str> {
-        // SAFETY: the library is there, as `is_culib_present` just found (it panics otherwise); each type above is the
-        // one that cuda.h declares for the name.
-        unsafe {
-            let library = sys::culib();
-            Ok(look_up!(
-                library,
-                cuInit,
-                cuGetErrorName,
-                cuDeviceGetCount,
-                cuDeviceGet,
-                cuDeviceGetName,
-                cuDeviceGetUuid_v2,
-                cuDeviceGetPCIBusId,
-                cuDevicePrimaryCtxRetain,
-                cuDevicePrimaryCtxRelease_v2,
-                cuCtxPushCurrent_v2,
-                cuCtxPopCurrent_v2,
-                cuMemGetInfo_v2,
-            ))
-        }
     }
 
     fn check(&self, call: &str, code: CUresult) -> Result<()> {
@@ -153,7 +150,7 @@ pub struct Device {
     /// domain:bus:device.function, such as `0000:65:00.0`.
     pub pci: String,
     handle: CUdevice,
-    api: &'static Api,
+    api: &'static Functions,
 }
 
 impl fmt::Debug for Device {
@@ -163,7 +160,7 @@ impl fmt::Debug for Device {
 }
 
 impl Device {
-    fn at(api: &'static Api, ordinal: c_int) -> Result<Device> {
+    fn at(api: &'static Functions, ordinal: c_int) -> Result<Device> {
         /// Longer than any name or address that the driver gives.
         const TEXT: usize = 256;
         let (mut handle, mut uuid) = (0, CUuuid { bytes: [0; 16] });
@@ -185,6 +182,15 @@ impl Device {
         })
     }
 
+    pub(super) fn handle(&self) -> CUdevice {
+        self.handle
+    }
+
+    /// As [`Context::check`].
+    pub(super) fn check(&self, call: &str, code: CUresult) -> Result<()> {
+        self.api.check(call, code)
+    }
+
     /// Whether `id` names this device: by UUID, or by PCI address with a domain of any length (NVML writes eight digits).
     pub fn is(&self, id: &str) -> bool {
         names(id, &self.uuid, &self.pci)
@@ -193,12 +199,12 @@ impl Device {
 
 /// Whether libcuda is on this host and whole. Asks no device.
 pub fn find() -> Result<()> {
-    Api::loaded().map(|_| ())
+    Functions::loaded().map(|_| ())
 }
 
 /// The devices that CUDA shows to this process, in its order.
 pub fn devices() -> Result<Vec<Device>> {
-    let Some(api) = Api::ready()? else { return Ok(Vec::new()) };
+    let Some(api) = Functions::ready()? else { return Ok(Vec::new()) };
     let mut count = 0;
     // SAFETY: the argument is a place for one int.
     api.check("cuDeviceGetCount", unsafe { (api.cuDeviceGetCount)(&mut count) })?;
@@ -223,7 +229,7 @@ fn format_uuid(bytes: [u8; 16]) -> String {
 
 /// A device's primary context, shared by all of this process that use the device.
 pub struct Context {
-    api: &'static Api,
+    api: &'static Functions,
     device: CUdevice,
     raw: CUcontext,
 }
@@ -237,6 +243,10 @@ impl Context {
     pub fn retain(device: &Device) -> Result<Context> {
         let api = device.api;
         let mut raw = ptr::null_mut();
+        /// `CU_CTX_SCHED_BLOCKING_SYNC`: who waits for the device sleeps, and leaves the core to others.
+        const SLEEP: c_uint = 4;
+        // SAFETY: plain numbers. A context that is at work keeps what it has, which is no reason not to use it.
+        unsafe { (api.cuDevicePrimaryCtxSetFlags_v2)(device.handle, SLEEP) };
         // SAFETY: the argument is a place for one handle.
         api.check("cuDevicePrimaryCtxRetain", unsafe { (api.cuDevicePrimaryCtxRetain)(&mut raw, device.handle) })?;
         Ok(Context { api, device: device.handle, raw })
@@ -261,6 +271,11 @@ impl Context {
     /// Turns a result of one of the driver's functions into an error with its name.
     pub(super) fn check(&self, call: &str, code: CUresult) -> Result<()> {
         self.api.check(call, code)
+    }
+
+    /// Whether both are the same device's.
+    pub fn same(&self, other: &Context) -> bool {
+        self.device == other.device
     }
 
     pub(super) fn raw(&self) -> CUcontext {
@@ -312,7 +327,7 @@ mod tests {
 
     #[test]
     fn a_host_without_the_driver_is_told_so() {
-        // SAFETY: as in `Api::loaded`.
+        // SAFETY: as in `Functions::loaded`.
         if unsafe { sys::is_culib_present() } {
             return eprintln!("skipped: this host has libcuda");
         }

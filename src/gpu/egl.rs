@@ -56,6 +56,10 @@ pub struct Context {
     context: egl::Context,
     /// Only where the display cannot do without a surface.
     surface: Option<egl::Surface>,
+    /// The EGL device that it stands on; `None` on a display that was not opened by its device.
+    pub device: Option<Device>,
+    /// Why it does not stand on the CUDA device that was asked for.
+    pub astray: Option<String>,
     /// Whether this is OpenGL ES (3.0 or later) rather than OpenGL (3.3 or later).
     pub es: bool,
 }
@@ -91,21 +95,55 @@ pub fn devices() -> Result<Vec<Device>, String> {
     library().map(list)
 }
 
+/// The device that is CUDA's of this number, or why there is none.
+fn twin(devices: &[Device], cuda: u32) -> Result<&Device, String> {
+    devices.iter().find(|device| device.cuda == Some(cuda)).ok_or_else(|| {
+        let all: Vec<String> = devices
+            .iter()
+            .filter_map(|device| Some(format!("EGL device {} is CUDA device {}", device.index, device.cuda?)))
+            .collect();
+        match all.as_slice() {
+            [] => format!("none of EGL's devices is NVIDIA's, so none is CUDA device {cuda}"),
+            all => format!("no EGL device is CUDA device {cuda}: {}", all.join(", ")),
+        }
+    })
+}
+
 impl Context {
     /// Opens a context on this device and makes it current.
     pub fn open_on(device: &Device) -> Result<Context, String> {
         let egl = library()?;
         let display = platform_display(egl, PLATFORM_DEVICE, device.handle);
-        Context::on(egl, display.ok_or("eglGetPlatformDisplayEXT has no display for the device")?)
+        let display = display.ok_or("eglGetPlatformDisplayEXT has no display for the device")?;
+        let mut context = Context::on(egl, display)?;
+        context.device = Some(device.clone());
+        Ok(context)
     }
 
-    /// Opens a context and makes it current. The error says what each display that was tried lacks.
-    pub fn open() -> Result<Context, String> {
+    /// Opens a context and makes it current: on the EGL device that is CUDA's of this number, else on the best display that
+    /// there is, with [`Context::astray`] set. The error says what each display that was tried lacks.
+    pub fn open(cuda: Option<u32>) -> Result<Context, String> {
+        let Some(cuda) = cuda else { return Context::open_best() };
+        let on_twin = library().map(list).and_then(|devices| {
+            let device = twin(&devices, cuda)?;
+            Context::open_on(device).map_err(|cause| format!("EGL device {}: {cause}", device.index))
+        });
+        on_twin.or_else(|why| {
+            let mut context = Context::open_best()?;
+            context.astray = Some(why);
+            Ok(context)
+        })
+    }
+
+    fn open_best() -> Result<Context, String> {
         let egl = library()?;
         let mut causes = Vec::new();
-        for (name, display) in displays(egl) {
+        for (name, device, display) in displays(egl) {
             match Context::on(egl, display) {
-                Ok(context) => return Ok(context),
+                Ok(mut context) => {
+                    context.device = device;
+                    return Ok(context);
+                }
                 Err(cause) => causes.push(format!("{name}: {cause}")),
             }
         }
@@ -129,7 +167,7 @@ impl Context {
                 let config = config.ok_or("eglChooseConfig: no configuration")?;
                 let context =
                     egl.create_context(display, config, None, &version).map_err(failed("eglCreateContext"))?;
-                let mut made = Context { egl, display, context, surface: None, es };
+                let mut made = Context { egl, display, context, surface: None, device: None, astray: None, es };
                 if !surfaceless {
                     let small = [egl::WIDTH, 16, egl::HEIGHT, 16, egl::NONE];
                     let surface = egl.create_pbuffer_surface(display, config, &small);
@@ -175,24 +213,24 @@ impl Drop for Context {
 }
 
 /// Every display that this host may have, best first, with a name for error texts.
-fn displays(egl: &Egl) -> Vec<(String, egl::Display)> {
+fn displays(egl: &Egl) -> Vec<(&'static str, Option<Device>, egl::Display)> {
     let extensions = client(egl);
     let mut displays = Vec::new();
-    let mut add = |name: &str, platform, native| {
-        displays.extend(platform_display(egl, platform, native).map(|display| (name.to_owned(), display)));
-    };
     if extensions.contains("EGL_EXT_platform_device") {
         let mut devices = list(egl);
         devices.sort_by_key(|device| device.kind);
-        devices.iter().for_each(|device| add(device.kind.name(), PLATFORM_DEVICE, device.handle));
+        for device in devices {
+            let display = platform_display(egl, PLATFORM_DEVICE, device.handle);
+            displays.extend(display.map(|display| (device.kind.name(), Some(device), display)));
+        }
     }
     if extensions.contains("EGL_MESA_platform_surfaceless") {
-        add("Mesa without a surface", PLATFORM_SURFACELESS, std::ptr::null_mut());
+        let display = platform_display(egl, PLATFORM_SURFACELESS, std::ptr::null_mut());
+        displays.extend(display.map(|display| ("Mesa without a surface", None, display)));
     }
     // SAFETY: the default display needs no native one.
-    displays.extend(
-        unsafe { egl.get_display(egl::DEFAULT_DISPLAY) }.map(|display| ("the default display".to_owned(), display)),
-    );
+    let default = unsafe { egl.get_display(egl::DEFAULT_DISPLAY) };
+    displays.extend(default.map(|display| ("the default display", None, display)));
     displays
 }
 
@@ -261,4 +299,42 @@ fn list(egl: &Egl) -> Vec<Device> {
 
 fn function(egl: &Egl, name: &str) -> Option<extern "system" fn()> {
     egl.get_proc_address(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_is_found_by_cudas_number_and_by_nothing_else() {
+        let device = |index, cuda| Device {
+            index,
+            kind: Kind::Nvidia,
+            extensions: String::new(),
+            cuda,
+            handle: std::ptr::null_mut(),
+        };
+        let crossed = [device(0, Some(1)), device(1, Some(0)), device(2, None)];
+        assert_eq!(twin(&crossed, 0).unwrap().index, 1);
+        assert_eq!(twin(&crossed, 1).unwrap().index, 0);
+        let why = twin(&crossed, 2).unwrap_err();
+        assert_eq!(why, "no EGL device is CUDA device 2: EGL device 0 is CUDA device 1, EGL device 1 is CUDA device 0");
+        assert!(twin(&[device(0, None)], 0).unwrap_err().contains("none of EGL's devices is NVIDIA's"));
+    }
+
+    #[test]
+    fn a_context_knows_its_device_and_that_it_went_astray() {
+        let Ok(context) = Context::open(None) else { return eprintln!("skipped: no OpenGL here") };
+        assert_eq!(context.astray, None);
+        let number = context.device.as_ref().and_then(|device| device.cuda);
+        drop(context);
+        // A number that no device has; and the one that the best device has, where it is a GPU's.
+        let context = Context::open(Some(4096)).unwrap();
+        assert!(context.astray.as_ref().is_some_and(|why| why.contains("CUDA device 4096")), "{:?}", context.astray);
+        drop(context);
+        if number.is_some() {
+            let context = Context::open(number).unwrap();
+            assert_eq!((context.device.as_ref().unwrap().cuda, &context.astray), (number, &None));
+        }
+    }
 }

@@ -9,11 +9,12 @@
 //!   [`Inventory::hung`], beside all that was known before it did ([`nvml`] says how).
 //! - [`support`] is a table of boards: engines, codecs, and the session limit of GeForce boards by driver version. Its rows
 //!   say where they come from, and whether that was seen or inferred. A board that no row names is unknown, never "none".
+//! - [`choose`](choose()) finds the GPU that a user names, in NVML and in CUDA.
 //! - [`capacity`] and [`verdict`] are pure functions of an inventory: how many sessions the machine bears, and whether
 //!   it can encode at all, with the cause and the command to run where it cannot.
 //!
-//! - [`nvenc`] encodes H.264 on a board, [`cuda`] is what that stands on. [`egl`] opens OpenGL contexts, on a GPU or on Mesa,
-//!   and [`interop`] takes their textures into CUDA.
+//! - [`nvenc`] encodes H.264 on a board, [`nvjpeg`] JPEG on those without an engine too, [`cuda`] is what that stands on. [`egl`] opens OpenGL contexts, on a GPU or on Mesa,
+//!   and [`interop`] takes their textures into CUDA as [`picture`]s, which [`convert`] makes the encoders' planes of.
 //!
 //! A figure that the driver does not give is null, never 0.
 //!
@@ -31,17 +32,23 @@
 
 use serde::{Serialize, Serializer};
 
+pub mod choose;
+pub mod convert;
 pub mod cuda;
 pub mod egl;
 pub mod gl;
 pub mod interop;
+pub mod memory;
 pub mod nvenc;
+pub mod nvjpeg;
 pub mod nvml;
+pub mod picture;
 pub mod support;
 mod verdict;
 
+pub use choose::{Choice, Chosen, choose};
 pub use nvml::{inventory, recent_sessions, sessions};
-pub use verdict::{Capacity, Verdict, boards, capacity, known_capacity, limit, verdict};
+pub use verdict::{Capacity, Verdict, boards, capacity, capacity_of, known_capacity, limit, verdict};
 
 /// How far the way to the GPUs is open.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]

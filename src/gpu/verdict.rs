@@ -33,10 +33,14 @@ impl Capacity {
 }
 
 /// What the machine bears: as many as the user says (`most`), else what its boards and driver tell within `time`. A driver
-/// that does not tell in time is an error: what it would have said is no ground to go without a limit.
-pub fn limit(most: Option<u32>, time: Duration) -> Result<Capacity> {
+/// that does not tell in time is an error: what it would have said is no ground to go without a limit. `board`: NVML's
+/// UUID of the one to encode on, where one was chosen.
+pub fn limit(board: Option<&str>, most: Option<u32>, time: Duration) -> Result<Capacity> {
     let inventory = inventory(time);
-    let known = known_capacity(&inventory);
+    let known = match board {
+        Some(board) => capacity_of(&inventory, board),
+        None => known_capacity(&inventory),
+    };
     if let Some(most) = most {
         let from = format!("{most} by the settings");
         return Ok(Capacity { limit: Limit::Sessions(most), from, gpus: Vec::new(), ..known });
@@ -117,7 +121,18 @@ fn worth(gpu: &Gpu) -> Worth {
 
 /// How many sessions the machine bears, as far as its boards and its driver tell.
 pub fn capacity(inventory: &Inventory) -> Capacity {
-    let of = |limit, from: String| Capacity { limit, from, gpus: Vec::new(), boards: to_encode_on(inventory) };
+    capacity_among(inventory, &inventory.gpus.iter().collect::<Vec<_>>())
+}
+
+/// The same for one board that was chosen, by NVML's UUID. A GeForce board shares its limit with the machine's others.
+pub fn capacity_of(inventory: &Inventory, board: &str) -> Capacity {
+    let gpus: Vec<&Gpu> = inventory.gpus.iter().filter(|gpu| gpu.uuid.as_deref() == Some(board)).collect();
+    if gpus.len() == inventory.gpus.len() { known_capacity(inventory) } else { capacity_among(inventory, &gpus) }
+}
+
+/// `among`: the boards to encode on.
+fn capacity_among(inventory: &Inventory, among: &[&Gpu]) -> Capacity {
+    let of = |limit, from: String| Capacity { limit, from, gpus: Vec::new(), boards: to_encode_on(among) };
     match inventory.driver {
         Driver::Ready => {}
         Driver::NoGpu => return of(Limit::Sessions(0), "no NVIDIA GPU".into()),
@@ -127,7 +142,7 @@ pub fn capacity(inventory: &Inventory) -> Capacity {
         Some(version) => format!("driver {version}"),
         None => "driver of unknown version".into(),
     };
-    let best = inventory.gpus.iter().min_by_key(|gpu| worth(gpu));
+    let best = among.iter().min_by_key(|gpu| worth(gpu));
     let Some((best, worth)) = best.map(|gpu| (gpu, worth(gpu))) else {
         return of(Limit::Unknown, format!("{driver}, no GPU was read"));
     };
@@ -142,12 +157,12 @@ pub fn capacity(inventory: &Inventory) -> Capacity {
                     limit: Limit::Sessions(limit.sessions),
                     from: format!("{driver}, GeForce boards share {} (support table)", limit.sessions),
                     gpus,
-                    boards: to_encode_on(inventory),
+                    boards: to_encode_on(among),
                 },
                 None => Capacity { gpus, ..of(Limit::Unknown, format!("{driver}, whose session limit is unknown")) },
             }
         }
-        Worth::NoEngine => of(Limit::Sessions(0), format!("no NVENC engine: {}", names(&inventory.gpus))),
+        Worth::NoEngine => of(Limit::Sessions(0), format!("no NVENC engine: {}", names(among.iter().copied()))),
         Worth::Divided => of(Limit::Unknown, format!("{driver}, {} is divided by MIG", best.label())),
         Worth::MaybeLimited | Worth::Unknown | Worth::Broken => {
             of(Limit::Unknown, format!("{driver}, {}: session limit unknown", best.label()))
@@ -156,8 +171,8 @@ pub fn capacity(inventory: &Inventory) -> Capacity {
 }
 
 /// The GPUs that may have an encoder, the best first; where the best have no limit, only those.
-fn to_encode_on(inventory: &Inventory) -> Vec<String> {
-    let mut boards: Vec<(Worth, &Gpu)> = inventory.gpus.iter().map(|gpu| (worth(gpu), gpu)).collect();
+fn to_encode_on(gpus: &[&Gpu]) -> Vec<String> {
+    let mut boards: Vec<(Worth, &Gpu)> = gpus.iter().copied().map(|gpu| (worth(gpu), gpu)).collect();
     boards.retain(|(worth, _)| *worth <= Worth::Unknown);
     boards.sort_by_key(|(worth, _)| *worth);
     if boards.first().is_some_and(|(worth, _)| *worth == Worth::Unlimited) {
@@ -381,8 +396,8 @@ fn used(inventory: &Inventory) -> Option<Vec<&Session>> {
     Some(sessions?.into_iter().flatten().collect())
 }
 
-fn names(gpus: &[Gpu]) -> String {
-    gpus.iter().map(Gpu::label).collect::<Vec<_>>().join(", ")
+fn names<'a>(gpus: impl IntoIterator<Item = &'a Gpu>) -> String {
+    gpus.into_iter().map(Gpu::label).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]

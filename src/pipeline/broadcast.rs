@@ -21,6 +21,8 @@ pub struct Packet {
     pub size: Size,
     pub captured_us: u64,
     pub published_us: u64,
+    /// Which of the stream's encoders made it, counted from 1.
+    pub encoder: u32,
     /// The `gsk.v1` header and the access unit.
     pub message: Bytes,
     /// Parameter sets, with a key unit of a codec that has them.
@@ -32,25 +34,28 @@ pub struct Packet {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Format {
     pub size: Size,
+    /// Which of the stream's encoders makes them, counted from 1.
+    pub encoder: u32,
     /// Of a codec that has them.
     pub sets: Option<Sets>,
 }
 
 impl Packet {
     /// Wraps an encoder's unit: writes the header into the room in front of it.
-    pub fn new(codec: Codec, sequence: u32, mut unit: Unit, published_us: u64) -> Packet {
+    pub fn new(codec: Codec, encoder: u32, sequence: u32, mut unit: Unit, published_us: u64) -> Packet {
         let captured_us = unit.frame.captured_us.0;
         let encoded_after_us = unit.encoded_us.saturating_sub(captured_us).try_into().unwrap_or(u32::MAX);
         Header { key: unit.key, sequence, view: unit.frame.view, captured_us, encoded_after_us }.write(&mut unit.data);
         let message = unit.data.freeze();
         let sets = unit.key.then(|| Sets::find(codec, &message[HEADER..])).flatten();
         let (key, size) = (unit.key, unit.frame.size);
-        Packet { codec, key, sequence, size, captured_us, published_us, message, sets, sample: OnceLock::new() }
+        let sample = OnceLock::new();
+        Packet { codec, key, sequence, size, captured_us, published_us, encoder, message, sets, sample }
     }
 
     /// What it is, of a key unit.
     pub fn format(&self) -> Option<Format> {
-        self.key.then(|| Format { size: self.size, sets: self.sets.clone() })
+        self.key.then(|| Format { size: self.size, encoder: self.encoder, sets: self.sets.clone() })
     }
 
     /// The bare access unit: Annex B, a temporal unit of AV1, or one JPEG.
@@ -209,6 +214,7 @@ pub(super) fn packet(sequence: u32, key: bool, len: usize) -> Arc<Packet> {
         size: Size::new(16, 16),
         captured_us: 0,
         published_us: 0,
+        encoder: 1,
         message: vec![0; len].into(),
         sets: None,
         sample: OnceLock::new(),

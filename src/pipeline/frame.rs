@@ -6,6 +6,7 @@ use std::str::FromStr;
 use std::sync::{Arc, Mutex, Weak};
 
 use crate::error::{Error, Result};
+use crate::gpu::picture::Picture;
 
 /// Width and height in pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,6 +96,27 @@ pub enum Range {
     Full,
 }
 
+/// Where a picture's pixels lie. Cloning shares them.
+#[derive(Clone, Debug)]
+pub enum Pixels {
+    /// In host memory, in the frame's format.
+    Host(Arc<Buffer>),
+    /// In a device's memory; the frame's format is RGBA then.
+    Device(Arc<Picture>),
+}
+
+impl From<Buffer> for Pixels {
+    fn from(buffer: Buffer) -> Pixels {
+        Pixels::Host(Arc::new(buffer))
+    }
+}
+
+impl From<Picture> for Pixels {
+    fn from(picture: Picture) -> Pixels {
+        Pixels::Device(Arc::new(picture))
+    }
+}
+
 /// A captured picture. Cloning shares the pixels.
 #[derive(Clone, Debug)]
 pub struct Frame {
@@ -107,7 +129,37 @@ pub struct Frame {
     pub captured_us: (u64, u64),
     /// Number of the newest input event that this picture shows; 0 before the first.
     pub view: u32,
-    pub pixels: Arc<Buffer>,
+    pub pixels: Pixels,
+}
+
+impl Frame {
+    /// Whether two frames certainly show the same. Moving pictures differ early, so that the comparison is short where it
+    /// matters; on a device only the very same picture is known to be.
+    pub fn shows(&self, other: &Frame) -> bool {
+        let alike = (self.size, self.format, self.range) == (other.size, other.format, other.range);
+        alike
+            && match (&self.pixels, &other.pixels) {
+                (Pixels::Host(a), Pixels::Host(b)) => Arc::ptr_eq(a, b) || a[..] == b[..],
+                (Pixels::Device(a), Pixels::Device(b)) => Arc::ptr_eq(a, b),
+                _ => false,
+            }
+    }
+
+    /// The pixels in host memory; what lies on a device is an error of gsk's.
+    pub fn host(&self) -> Result<&[u8]> {
+        match &self.pixels {
+            Pixels::Host(buffer) => Ok(buffer),
+            Pixels::Device(_) => Err(Error::bug("a frame that was to be in host memory is on a device")),
+        }
+    }
+
+    /// The device's picture that it is.
+    pub fn picture(&self) -> Option<&Picture> {
+        match &self.pixels {
+            Pixels::Host(_) => None,
+            Pixels::Device(picture) => Some(picture),
+        }
+    }
 }
 
 /// Frame memory that goes back to its pool when dropped.

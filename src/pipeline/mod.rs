@@ -16,6 +16,7 @@ pub mod hevc;
 pub mod inputs;
 pub mod mp4;
 pub mod queue;
+pub mod rate;
 pub mod sets;
 pub mod source;
 pub mod stream;
@@ -33,6 +34,7 @@ use self::broadcast::{Ready, Viewer, Waiting};
 use self::encode::Codec;
 use self::frame::{Frame, Pool, Size};
 use self::inputs::Inputs;
+use self::rate::Quality;
 use self::source::{Context, End, Next, Options, Restart, Source, Spec, Stop};
 use self::stream::Stream;
 use self::timing::Timing;
@@ -49,8 +51,8 @@ pub struct Config {
     pub slots: Arc<encode::Slots>,
     /// bit/s.
     pub bitrate: u32,
-    /// JPEG quality, 1 to 100.
-    pub quality: u8,
+    /// Of JPEG pictures.
+    pub quality: Quality,
     pub nvenc: encode::NvencOptions,
 }
 
@@ -100,7 +102,7 @@ pub(crate) struct Shared {
 struct Target {
     fps: f64,
     bitrate: u32,
-    quality: u8,
+    quality: Quality,
 }
 
 impl Shared {
@@ -257,6 +259,11 @@ impl Pipeline {
         self.shared.streams.iter().for_each(|stream| stream.stop());
     }
 
+    /// Waits, after [`Pipeline::stop`], until every encoder is closed and what it had of the driver is given back.
+    pub fn wait_for_encoders(&self) {
+        self.shared.streams.iter().for_each(|stream| stream.join_thread());
+    }
+
     /// What last went wrong, if anything did.
     pub fn last_error(&self) -> Option<String> {
         self.shared.last_error.lock().unwrap().clone()
@@ -275,7 +282,7 @@ impl Drop for Pipeline {
             // A panic there has been reported by its thread.
             let _ = source.join();
         }
-        self.shared.streams.iter().for_each(|stream| stream.join_thread());
+        self.wait_for_encoders();
     }
 }
 

@@ -1,7 +1,7 @@
 //! One codec of one source: its encoder on a thread of its own, and its viewers.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -27,6 +27,8 @@ pub struct Stream {
     starves: AtomicBool,
     /// Since when the encoder's thread is in a call of the back end's, µs; 0 while it is in none.
     busy_since_us: AtomicU64,
+    /// Encoders that were opened so far.
+    opened: AtomicU32,
     counters: Counters,
 }
 
@@ -119,6 +121,7 @@ impl Stream {
             report: Mutex::default(),
             starves: AtomicBool::new(false),
             busy_since_us: AtomicU64::new(0),
+            opened: AtomicU32::new(0),
             counters: Counters::default(),
         })
     }
@@ -373,8 +376,7 @@ impl Stream {
             }
             inbox.frame.take()
         };
-        let changed =
-            fresh.as_ref().is_some_and(|frame| !work.last.as_ref().is_some_and(|last| same_picture(last, frame)));
+        let changed = fresh.as_ref().is_some_and(|frame| !work.last.as_ref().is_some_and(|last| last.shows(frame)));
         if fresh.is_some() && !changed {
             self.counters.unchanged.fetch_add(1, Relaxed);
         }
@@ -463,6 +465,8 @@ impl Stream {
         tell(&info);
         self.close(work);
         work.encoder = Some(encoder);
+        // That which was before has given its last unit.
+        self.opened.fetch_add(1, Relaxed);
         self.report.lock().unwrap().info = Some(info);
         self.sated(shared);
         shared.changed();
@@ -484,7 +488,7 @@ impl Stream {
             (unit.frame.captured_us, unit.started_us, unit.converted_us, unit.encoded_us);
         let sequence = self.counters.encoded.fetch_add(1, Relaxed) as u32;
         let published = now_us();
-        let packet = Packet::new(self.codec, sequence, unit, published);
+        let packet = Packet::new(self.codec, self.opened.load(Relaxed), sequence, unit, published);
         let news = {
             let mut report = self.report.lock().unwrap();
             report.rate.record(published, packet.message.len());
@@ -568,10 +572,4 @@ fn tell(info: &encode::Info) {
         (_, Some(slot)) => tracing::debug!("encoder {} in {slot}", info.backend),
         (_, None) => tracing::debug!("encoder {}", info.backend),
     }
-}
-
-/// Whether two frames show the same. Moving pictures differ early, so that the comparison is short where it matters.
-fn same_picture(a: &Frame, b: &Frame) -> bool {
-    (a.size, a.format, a.range) == (b.size, b.format, b.range)
-        && (Arc::ptr_eq(&a.pixels, &b.pixels) || a.pixels[..] == b.pixels[..])
 }

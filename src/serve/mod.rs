@@ -26,9 +26,11 @@ use self::worker::{Plan, Worker};
 use crate::config::Secret;
 use crate::error::{Error, Kind, Result};
 use crate::exit;
+use crate::gpu;
 use crate::output::{Format, Printer, Show, Table};
 use crate::pipeline::encode::{self, Choice, Main, NvencOptions, Slots, WhenFull};
 use crate::pipeline::frame::{PixelFormat, Size};
+use crate::pipeline::rate::Quality;
 use crate::pipeline::source::{self, End, Restart, Spec};
 use crate::pipeline::{self, Health, Pipeline};
 
@@ -81,18 +83,23 @@ pub struct Settings {
     pub input: Input,
     /// 1 to 10 000.
     pub max_viewers: u32,
-    /// 1 to 100.
-    pub jpeg_quality: u8,
+    pub jpeg_quality: Quality,
     /// Encoder sessions that this machine bears; None: as the support table says.
     pub slots: Option<u32>,
     pub when_full: WhenFull,
     /// The video that viewers get who ask for none.
     pub codec: Main,
     pub nvenc: NvencOptions,
+    /// The GPU that draws the scene and encodes; None: the first that can.
+    pub gpu: Option<gpu::Choice>,
 }
 
 /// How long viewers are given to read what waits for them and to hear why it ends, and a program to end.
 const LAST_WORDS: Duration = Duration::from_millis(800);
+
+/// How long NVML, and then CUDA, may take to come up where a GPU was chosen: 15 s is what a host of many GPUs takes whose
+/// driver no program uses.
+const DRIVER: Duration = Duration::from_secs(15);
 
 /// Serves until the source ends or a signal comes.
 pub fn run(settings: Settings, printer: &Printer) -> Result<ExitCode> {
@@ -122,14 +129,27 @@ enum Ended {
 
 async fn serve(settings: Settings, printer: &Printer) -> Result<Ended> {
     let mut signals = Signals::new()?;
+    let gpu = match &settings.gpu {
+        None => None,
+        Some(choice) => {
+            let choice = choice.clone();
+            let chosen = tokio::task::spawn_blocking(move || gpu::choose(&choice, DRIVER));
+            tokio::select! {
+                chosen = chosen => Some(chosen.map_err(|error| Error::bug(error.to_string()))??),
+                signal = signals.next() => return Ok(Ended::Signal(signal)),
+            }
+        }
+    };
     let listener = bind(settings.listen).await?;
     let address = listener.local_addr().map_err(|error| Error::io("cannot listen", error))?;
     let gate = gate(&settings, address)?;
-    let plan = Plan::new(settings.encoder, settings.codec)?;
+    let plan = Plan::new(settings.encoder, settings.codec, gpu.as_ref())?;
     // Before anything is started: where nobody reads the link, nothing is.
     announce(&settings, plan.main(), gate.link(address), printer)?;
-    let slots =
-        Arc::new(Slots::new(settings.slots, settings.when_full, settings.instance_id.clone(), settings.source.name()));
+    let (name, source) = (settings.instance_id.clone(), settings.source.name());
+    let mut slots = Slots::new(settings.slots, settings.when_full, name, source);
+    slots.gpu.clone_from(&gpu);
+    let slots = Arc::new(slots);
     let pipeline = Pipeline::start(pipeline::Config {
         slots: slots.clone(),
         source: source::Options {
@@ -139,6 +159,7 @@ async fn serve(settings: Settings, printer: &Printer) -> Result<Ended> {
             fps: settings.fps,
             repeat: settings.looped,
             restart: settings.restart,
+            gpu,
         },
         encoder: settings.encoder,
         bitrate: settings.bitrate,
@@ -174,13 +195,16 @@ async fn serve(settings: Settings, printer: &Printer) -> Result<Ended> {
     Ok(ended)
 }
 
-/// Tells everybody why it ends, and waits until they have heard it and the source, its program included, is gone.
-async fn farewell(worker: &Worker, reason: &str, server: tokio::task::JoinHandle<()>) {
+/// Tells everybody why it ends, and waits until they have heard it, the source, its program included, is gone, and so are the
+/// encoders.
+async fn farewell(worker: &Arc<Worker>, reason: &str, server: tokio::task::JoinHandle<()>) {
     worker.pipeline.stop();
     worker.stop(reason);
     let mut health = worker.pipeline.health();
-    // Neither can fail in a way that leaves anything to wait for.
-    let _ = tokio::join!(health.wait_for(|health| matches!(health, Health::Ended(_))), server);
+    let with = worker.clone();
+    let encoders = tokio::task::spawn_blocking(move || with.pipeline.wait_for_encoders());
+    // None can fail in a way that leaves anything to wait for.
+    let _ = tokio::join!(health.wait_for(|health| matches!(health, Health::Ended(_))), server, encoders);
 }
 
 async fn bind(address: SocketAddr) -> Result<TcpListener> {

@@ -12,7 +12,7 @@ use super::Settings;
 use super::ws::{self, Session};
 use crate::clock::{now_us, rfc3339_now};
 use crate::error::{Error, Kind, Result};
-use crate::gpu;
+use crate::gpu::{self, Chosen};
 use crate::lease::Denied;
 use crate::pipeline::broadcast::{Ready, Viewer, Waiting};
 use crate::pipeline::encode::{self, Choice, Codec, NoSlot, Slots, WhenFull};
@@ -31,10 +31,11 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// `main`: the video to prefer, where the choice of encoder leaves one. That it cannot be encoded here is an error.
-    pub fn new(choice: Choice, main: encode::Main) -> Result<Plan> {
+    /// `main`: the video to prefer, where the choice of encoder leaves one. That it cannot be encoded here is an error. `gpu`:
+    /// the one that was chosen.
+    pub fn new(choice: Choice, main: encode::Main, gpu: Option<&Chosen>) -> Result<Plan> {
         let main = if choice.codec() == Codec::Jpeg { Codec::Jpeg } else { main.into() };
-        let plan = Plan { main, by_codec: Codec::ALL.map(|codec| encode::preview(codec, choice)) };
+        let plan = Plan { main, by_codec: Codec::ALL.map(|codec| encode::preview(codec, choice, gpu)) };
         plan.of(main).map_err(Error::clone)?;
         Ok(plan)
     }

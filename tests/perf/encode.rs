@@ -9,7 +9,8 @@ use std::sync::{Arc, Mutex};
 use gsk::clock::now_us;
 use gsk::error::Error;
 use gsk::pipeline::encode;
-use gsk::pipeline::frame::{Frame, PixelFormat, Pool};
+use gsk::pipeline::frame::{Frame, PixelFormat, Pixels, Pool};
+use gsk::pipeline::rate::Quality;
 use gsk::pipeline::source::y4m;
 use gsk::wire::message::HEADER;
 
@@ -46,7 +47,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         size: header.size,
         fps: header.fps,
         bitrate: bitrate.parse()?,
-        quality: 80,
+        quality: Quality::Fixed(80),
         nvenc: Default::default(),
     };
     let sink = || -> encode::Output {
@@ -70,7 +71,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             range: header.range,
             captured_us: (at, at),
             view: 0,
-            pixels: pixels.clone(),
+            pixels: Pixels::Host(pixels.clone()),
         };
         let before = cpu_us();
         encoder.submit(frame, sequence == 0)?;

@@ -1,10 +1,13 @@
 //! `gsk serve` as other programs see it: the real program, over real connections.
 
+mod device;
 mod ending;
 mod faults;
 mod gate;
+mod gpus;
 mod gsk;
 mod http;
+mod jpeg;
 mod media;
 mod output;
 mod slots;

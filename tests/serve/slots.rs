@@ -312,7 +312,7 @@ fn config_of(viewer: &mut Viewer, backend: &str) -> (Value, Duration) {
 
 #[test]
 fn an_encoder_that_fails_in_flight_is_replaced_within_a_second_and_tried_again() {
-    for function in ["nvEncLockBitstream", "nvEncEncodePicture", "nvEncLockInputBuffer"] {
+    for function in ["nvEncLockBitstream", "nvEncEncodePicture", "nvEncMapInputResource"] {
         let mut scene = Scene::geforce(1);
         // NV_ENC_ERR_GENERIC.
         scene.fault_from(function, 20, 20);

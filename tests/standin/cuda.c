@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #define MAX_CONTEXTS 1024
 #define MAX_DEPTH 32
@@ -44,11 +46,16 @@ struct object *object_new(enum object_kind kind, struct context *context) {
     return object;
 }
 
-struct object *object_of(const char *function, enum object_kind kind, const void *handle) {
+static struct object *find_object(enum object_kind kind, const void *handle) {
     pthread_mutex_lock(&mutex);
     struct object *object = objects;
     while (object && (object != handle || object->kind != kind)) object = object->next;
     pthread_mutex_unlock(&mutex);
+    return object;
+}
+
+struct object *object_of(const char *function, enum object_kind kind, const void *handle) {
+    struct object *object = find_object(kind, handle);
     if (!object) violation(function, INVALID_HANDLE, "no such handle");
     return object;
 }
@@ -62,8 +69,10 @@ void object_free(struct object *object) {
     if (object->kind == OBJECT_MEMORY) {
         const struct scene *scene = scene_now();
         if (scene) state_memory(scene, object->context->board, -(int64_t)object->size);
+        close(object->file);
     }
-    free(object->base);
+    if (object->kind == OBJECT_MEMORY || object->kind == OBJECT_IMPORTED) munmap(object->base, object->size);
+    else free(object->base);
     free(object->pixels);
     free(object);
 }
@@ -79,8 +88,25 @@ struct object *object_around(uint64_t address, size_t size) {
     return object;
 }
 
+struct object *device_memory(uint64_t address, size_t size, const struct context *context) {
+    struct object *object = object_around(address, size);
+    bool found = object && (object->kind == OBJECT_MEMORY || object->kind == OBJECT_IMPORTED) &&
+                 (!context || object->context == context);
+    return found ? object : NULL;
+}
+
+struct object *imported_memory(uint64_t origin, const struct context *context) {
+    pthread_mutex_lock(&mutex);
+    struct object *object = objects;
+    while (object && (object->kind != OBJECT_IMPORTED || object->origin != origin || object->context != context))
+        object = object->next;
+    pthread_mutex_unlock(&mutex);
+    return object;
+}
+
 void objects_leak(const struct context *context) {
-    static const char *const kinds[] = {"memory", "host-memory", "stream", "event", "graphics-resource"};
+    static const char *const kinds[] = {"memory", "host-memory", "stream", "event", "graphics-resource",
+                                        "module", "imported-memory"};
     for (;;) {
         pthread_mutex_lock(&mutex);
         struct object *object = objects;
@@ -175,9 +201,13 @@ static const struct {
     {100, "CUDA_ERROR_NO_DEVICE", "no CUDA-capable device is detected"},
     {101, "CUDA_ERROR_INVALID_DEVICE", "invalid device ordinal"},
     {201, "CUDA_ERROR_INVALID_CONTEXT", "invalid device context"},
+    {205, "CUDA_ERROR_MAP_FAILED", "mapping of buffer object failed"},
     {208, "CUDA_ERROR_ALREADY_MAPPED", "resource already mapped"},
+    {209, "CUDA_ERROR_NO_BINARY_FOR_GPU", "no kernel image is available for execution on the device"},
     {211, "CUDA_ERROR_NOT_MAPPED", "resource not mapped"},
+    {218, "CUDA_ERROR_INVALID_PTX", "a PTX JIT compilation failed"},
     {219, "CUDA_ERROR_INVALID_GRAPHICS_CONTEXT", "invalid OpenGL or DirectX context"},
+    {222, "CUDA_ERROR_UNSUPPORTED_PTX_VERSION", "the provided PTX was compiled with an unsupported toolchain."},
     {304, "CUDA_ERROR_OPERATING_SYSTEM", "OS call failed or operation not supported on this OS"},
     {400, "CUDA_ERROR_INVALID_HANDLE", "invalid resource handle"},
     {500, "CUDA_ERROR_NOT_FOUND", "named symbol not found"},
@@ -185,6 +215,7 @@ static const struct {
     {700, "CUDA_ERROR_ILLEGAL_ADDRESS", "an illegal memory access was encountered"},
     {708, "CUDA_ERROR_PRIMARY_CONTEXT_ACTIVE", "cannot set while device is active in this process"},
     {709, "CUDA_ERROR_CONTEXT_IS_DESTROYED", "context is destroyed"},
+    {716, "CUDA_ERROR_MISALIGNED_ADDRESS", "misaligned address"},
     {801, "CUDA_ERROR_NOT_SUPPORTED", "operation not supported"},
     {803, "CUDA_ERROR_SYSTEM_DRIVER_MISMATCH", "system has unsupported display driver / cuda driver combination"},
     {999, "CUDA_ERROR_UNKNOWN", "unknown error"},
@@ -249,6 +280,10 @@ API int cuGetProcAddress_v2(const char *symbol, void **function, int version, ui
     if ((device) < 0 || (unsigned)(device) >= devices) return INVALID_DEVICE; \
     const struct board *board = &scene_now()->board[board_of[device]];        \
     (void)board
+
+unsigned visible_devices(void) {
+    return devices;
+}
 
 API int cuDeviceGetCount(int *count) {
     BEGIN();
@@ -356,9 +391,22 @@ API int standin_context_board(const void *handle) {
     return board;
 }
 
-/* Whether these bytes are memory of this library, for libnvidia-encode. */
-API bool standin_memory_holds(uint64_t address, size_t size) {
-    return object_around(address, size) != NULL;
+/* Whether these bytes are a context's device memory, for libnvidia-encode and libnvjpeg. */
+API bool standin_memory_holds(uint64_t address, size_t size, const struct context *context) {
+    return device_memory(address, size, context) != NULL;
+}
+
+/* Whether this is a stream that lives, of the context unless it is one of the three that every context has. */
+API bool standin_stream_lives(void *stream, const struct context *context) {
+    if ((uintptr_t)stream <= 2) return true;
+    const struct object *object = find_object(OBJECT_STREAM, stream);
+    return object && object->context == context;
+}
+
+/* The calling thread's context if it lives, else NULL: for libnvjpeg. */
+API const void *standin_current_context(void) {
+    const struct context *context = current_context();
+    return context && context->alive ? context : NULL;
 }
 
 static void context_begins(struct context *context, int device) {
@@ -370,6 +418,8 @@ static void context_begins(struct context *context, int device) {
 
 static void context_ends(struct context *context) {
     objects_leak(context);
+    /* Who ends by a signal ends its contexts before, if it can. */
+    copies_tell();
     context->alive = false;
     bool others = false;
     for (unsigned i = 0; i < contexts; i++) others |= made[i]->alive && made[i]->board == context->board;
@@ -513,6 +563,7 @@ API int cuCtxGetStreamPriorityRange(int *least, int *greatest) {
 }
 
 static void __attribute__((destructor)) leaks(void) {
+    if (initialised) copies_tell();
     for (unsigned i = 0; i < devices; i++)
         if (primary[i].alive) scene_log("leak", "kind=primary-context handle=%p", (void *)&primary[i]);
     for (unsigned i = 0; i < contexts; i++)

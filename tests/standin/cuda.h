@@ -1,13 +1,11 @@
 /* What the parts of the stand-in libcuda share. Device memory is host memory, streams are done when they are asked.
  *
  * cuda.c         devices, contexts, errors, symbols
- * cuda_memory.c  memory and copies
+ * cuda_memory.c  memory and copies, which are counted
+ * cuda_ipc.c     memory that another process opens
  * cuda_stream.c  streams and events
- * cuda_graphics.c  OpenGL textures: register, map, their arrays
- *
- * Modules, functions and launches belong in a cuda_kernel.c beside these: they find the calling thread's context by
- * `current_context`, keep what they hand out in the object list below, so that it is checked and its leaks are
- * told, and count memory by `state_memory`.
+ * cuda_graphics.c  OpenGL textures: register, map, their arrays; OpenGL's devices
+ * cuda_kernel.c  modules, functions and launches; cuda_convert.cc has the kernels themselves
  */
 #ifndef STANDIN_CUDA_H
 #define STANDIN_CUDA_H
@@ -24,14 +22,20 @@ enum {
     NO_DEVICE = 100,
     INVALID_DEVICE = 101,
     INVALID_CONTEXT = 201,
+    MAPPING_FAILED = 205,
     ALREADY_MAPPED = 208,
+    NO_BINARY_FOR_GPU = 209,
     NOT_MAPPED = 211,
+    INVALID_PTX = 218,
     INVALID_GRAPHICS_CONTEXT = 219,
+    UNSUPPORTED_PTX_VERSION = 222,
     OPERATING_SYSTEM = 304,
     INVALID_HANDLE = 400,
     NOT_FOUND = 500,
+    ILLEGAL_ADDRESS = 700,
     PRIMARY_CONTEXT_ACTIVE = 708,
     CONTEXT_IS_DESTROYED = 709,
+    MISALIGNED_ADDRESS = 716,
     NOT_SUPPORTED = 801
 };
 
@@ -45,7 +49,15 @@ struct context {
     unsigned retained; /* of a primary context */
 };
 
-enum object_kind { OBJECT_MEMORY, OBJECT_HOST_MEMORY, OBJECT_STREAM, OBJECT_EVENT, OBJECT_GRAPHICS };
+enum object_kind {
+    OBJECT_MEMORY,
+    OBJECT_HOST_MEMORY,
+    OBJECT_STREAM,
+    OBJECT_EVENT,
+    OBJECT_GRAPHICS,
+    OBJECT_MODULE,
+    OBJECT_IMPORTED
+};
 
 struct object {
     enum object_kind kind;
@@ -53,7 +65,9 @@ struct object {
     struct context *context; /* NULL: of no context */
     char *base;              /* of memory */
     size_t size;
-    uint64_t recorded_ns; /* of an event */
+    int file;                   /* of device memory, which is that of a file without a name */
+    uint64_t origin, importers; /* of imported memory: the file's number, and how often it is open */
+    uint64_t recorded_ns;       /* of an event */
     /* of a registered texture; its handle is its array's as well */
     void *gl;
     unsigned image, flags;
@@ -90,11 +104,28 @@ struct object *object_of(const char *function, enum object_kind kind, const void
 void object_free(struct object *object);
 /* The memory that holds these bytes whole, else NULL. */
 struct object *object_around(uint64_t address, size_t size);
+/* The device memory that holds these bytes whole, if it is the context's (NULL: anyone's), else NULL. */
+struct object *device_memory(uint64_t address, size_t size, const struct context *context);
+/* What a context has opened of another process's memory: the file of that number, else NULL. */
+struct object *imported_memory(uint64_t origin, const struct context *context);
 /* The pixels of a mapped array if the bytes `x` to `x + width` of its rows `y` to `y + height` are in it, else NULL. */
 char *array_pixels(const char *function, const void *array, size_t x, size_t y, size_t width, size_t height,
                    size_t *pitch);
 /* Every object of a context (NULL: of all, and what has none) is told as a leak and freed. */
 void objects_leak(const struct context *context);
+
+/* Whether this is a stream that lives; if not, that is a line in the log. */
+bool is_stream(const char *function, void *stream);
+
+#define WANT_STREAM(stream)                                      \
+    do {                                                         \
+        if (!is_stream(__func__, stream)) return INVALID_HANDLE; \
+    } while (0)
+
+/* Devices that this process sees. */
+unsigned visible_devices(void);
+/* The copies of this process, as a line in the log. */
+void copies_tell(void);
 
 int violation(const char *function, int code, const char *what);
 

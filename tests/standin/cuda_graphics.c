@@ -128,7 +128,7 @@ API int cuGraphicsUnregisterResource(struct object *resource) {
 
 API int cuGraphicsMapResources(unsigned count, struct object **resources, void *stream) {
     BEGIN_IN_CONTEXT();
-    (void)stream;
+    WANT_STREAM(stream);
     for (unsigned i = 0; i < count; i++) {
         struct object *object;
         int code = resource_of(__func__, resources[i], &object);
@@ -144,7 +144,7 @@ API int cuGraphicsMapResources(unsigned count, struct object **resources, void *
 
 API int cuGraphicsUnmapResources(unsigned count, struct object **resources, void *stream) {
     BEGIN_IN_CONTEXT();
-    (void)stream;
+    WANT_STREAM(stream);
     for (unsigned i = 0; i < count; i++) {
         struct object *object;
         int code = resource_of(__func__, resources[i], &object);
@@ -176,4 +176,14 @@ char *array_pixels(const char *function, const void *array, size_t x, size_t y, 
     *pitch = (size_t)object->width * 4;
     bool inside = x + width <= *pitch && y + height <= (size_t)object->height;
     return inside ? object->pixels : NULL;
+}
+
+/* Any of the devices may be OpenGL's here. `list`: 1 all, 2 this frame's, 3 the next one's. */
+API int cuGLGetDevices_v2(unsigned *count, int *list, unsigned room, unsigned which) {
+    BEGIN();
+    if (!gl_context()) return violation(__func__, INVALID_GRAPHICS_CONTEXT, "no current OpenGL context on this thread");
+    if (!count || (room && !list) || which < 1 || which > 3) return INVALID_VALUE;
+    *count = visible_devices();
+    for (unsigned i = 0; i < *count && i < room; i++) list[i] = (int)i;
+    return CUDA_SUCCESS;
 }

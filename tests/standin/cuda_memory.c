@@ -1,7 +1,10 @@
-/* Device memory, which is host memory here, and copies, each checked to lie within what was allocated. */
+/* Device memory, which is host memory here, and copies, each checked to lie within what was allocated, and counted. */
+#define _GNU_SOURCE
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "cuda.h"
 
@@ -32,11 +35,23 @@ static_assert(sizeof(struct copy_2d) == 128 && offsetof(struct copy_2d, src_host
 
 /* --- allocation --- */
 
+/* Shared, so that another process can open it. NULL where there is none. */
+static void *shared_memory(int *file, size_t bytes) {
+    *file = memfd_create("device memory", MFD_CLOEXEC);
+    void *memory = *file < 0 || ftruncate(*file, (off_t)bytes)
+                       ? MAP_FAILED
+                       : mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, *file, 0);
+    if (memory != MAP_FAILED) return memory;
+    if (*file >= 0) close(*file);
+    return NULL;
+}
+
 static int allocate(struct context *context, pointer_t *pointer, size_t bytes) {
-    void *memory;
+    int file;
     if (!pointer || !bytes) return INVALID_VALUE;
     if (bytes > INT64_MAX / 2 || !state_memory(scene_now(), context->board, (int64_t)bytes)) return OUT_OF_MEMORY;
-    if (posix_memalign(&memory, ALIGNMENT, bytes)) {
+    void *memory = shared_memory(&file, bytes);
+    if (!memory) {
         state_memory(scene_now(), context->board, -(int64_t)bytes);
         return OUT_OF_MEMORY;
     }
@@ -44,6 +59,7 @@ static int allocate(struct context *context, pointer_t *pointer, size_t bytes) {
     memset(memory, 0xcd, bytes);
     struct object *object = object_new(OBJECT_MEMORY, context);
     object->size = bytes;
+    object->file = file;
     object->base = memory;
     *pointer = (uintptr_t)memory;
     return CUDA_SUCCESS;
@@ -64,7 +80,7 @@ API int cuMemAlloc_v2(pointer_t *pointer, size_t bytes) {
 
 API int cuMemAllocAsync(pointer_t *pointer, size_t bytes, void *stream) {
     BEGIN_IN_CONTEXT();
-    (void)stream;
+    WANT_STREAM(stream);
     return allocate(context, pointer, bytes);
 }
 
@@ -83,7 +99,7 @@ API int cuMemFree_v2(pointer_t pointer) {
 
 API int cuMemFreeAsync(pointer_t pointer, void *stream) {
     BEGIN();
-    (void)stream;
+    WANT_STREAM(stream);
     return pointer ? release(__func__, pointer, OBJECT_MEMORY) : CUDA_SUCCESS;
 }
 
@@ -122,8 +138,8 @@ API int cuMemGetInfo_v2(size_t *free_bytes, size_t *total) {
 
 API int cuMemGetAddressRange_v2(pointer_t *base, size_t *size, pointer_t pointer) {
     BEGIN_IN_CONTEXT();
-    const struct object *object = object_around(pointer, 1);
-    if (!object || object->kind != OBJECT_MEMORY) return NOT_FOUND;
+    const struct object *object = device_memory(pointer, 1, NULL);
+    if (!object) return NOT_FOUND;
     if (base) *base = (uintptr_t)object->base;
     if (size) *size = object->size;
     return CUDA_SUCCESS;
@@ -134,7 +150,7 @@ API int cuPointerGetAttribute(void *value, int attribute, pointer_t pointer) {
     BEGIN();
     const struct object *object = object_around(pointer, 1);
     if (!value || !object) return INVALID_VALUE;
-    bool device = object->kind == OBJECT_MEMORY;
+    bool device = object->kind != OBJECT_HOST_MEMORY;
     switch (attribute) {
     case 1: *(struct context **)value = object->context; return CUDA_SUCCESS;
     case 2: *(unsigned *)value = device ? DEVICE : HOST; return CUDA_SUCCESS;
@@ -148,7 +164,7 @@ API int cuPointerGetAttribute(void *value, int attribute, pointer_t pointer) {
     }
 }
 
-/* --- setting and copying --- */
+/* --- setting --- */
 
 static bool is_device(const char *function, pointer_t pointer, size_t bytes) {
     if (!bytes || object_around(pointer, bytes)) return true;
@@ -170,7 +186,7 @@ static int set(const char *function, pointer_t pointer, const void *value, size_
 #define SET_ASYNC(function, type)                                                 \
     API int function(pointer_t pointer, type value, size_t count, void *stream) { \
         BEGIN_IN_CONTEXT();                                                       \
-        (void)stream;                                                             \
+        WANT_STREAM(stream);                                                      \
         return set(__func__, pointer, &value, sizeof value, count);               \
     }
 
@@ -188,14 +204,49 @@ API int cuMemsetD2D8_v2(pointer_t pointer, size_t pitch, uint8_t value, size_t w
     return CUDA_SUCCESS;
 }
 
+/* --- counting --- */
+
+/* By whether each side is in device memory, an array's among it. What stays on the host is no copy of the GPU's. */
+static struct {
+    uint64_t calls, bytes;
+} copies[2][2];
+
+static void count_copy(bool from_device, bool to_device, size_t bytes) {
+    __atomic_add_fetch(&copies[from_device][to_device].calls, 1, __ATOMIC_RELAXED);
+    __atomic_add_fetch(&copies[from_device][to_device].bytes, bytes, __ATOMIC_RELAXED);
+}
+
+void copies_tell(void) {
+    static uint64_t told = UINT64_MAX;
+    uint64_t calls = copies[0][1].calls + copies[1][0].calls + copies[1][1].calls;
+    if (calls == told) return;
+    told = calls;
+#define FIELDS(from, to) (unsigned long long)copies[from][to].calls, (unsigned long long)copies[from][to].bytes
+    scene_log("copies", "htod=%llu htod-bytes=%llu dtoh=%llu dtoh-bytes=%llu dtod=%llu dtod-bytes=%llu", FIELDS(0, 1),
+              FIELDS(1, 0), FIELDS(1, 1));
+}
+
+/* Whatever the caller says that it is: pinned memory has device addresses as well. */
+static bool lies_in_device(uintptr_t address) {
+    return device_memory(address, 1, NULL) != NULL;
+}
+
+/* --- copying --- */
+
 /* `to_device` and `from_device` say which side is checked. */
-static int copy(const char *function, uintptr_t to, bool to_device, uintptr_t from, bool from_device, size_t bytes) {
+static int move(const char *function, uintptr_t to, bool to_device, uintptr_t from, bool from_device, size_t bytes) {
     if (!bytes) return CUDA_SUCCESS;
     if (!to || !from) return INVALID_VALUE;
     if ((to_device && !is_device(function, to, bytes)) || (from_device && !is_device(function, from, bytes)))
         return INVALID_VALUE;
     memmove((void *)to, (const void *)from, bytes);
     return CUDA_SUCCESS;
+}
+
+static int copy(const char *function, uintptr_t to, bool to_device, uintptr_t from, bool from_device, size_t bytes) {
+    int code = move(function, to, to_device, from, from_device, bytes);
+    if (!code && bytes) count_copy(lies_in_device(from), lies_in_device(to), bytes);
+    return code;
 }
 
 #define COPY(function, to_type, to_device, from_type, from_device)                            \
@@ -206,7 +257,7 @@ static int copy(const char *function, uintptr_t to, bool to_device, uintptr_t fr
 #define COPY_ASYNC(function, to_type, to_device, from_type, from_device)                      \
     API int function(to_type to, from_type from, size_t bytes, void *stream) {                \
         BEGIN_IN_CONTEXT();                                                                   \
-        (void)stream;                                                                         \
+        WANT_STREAM(stream);                                                                  \
         return copy(__func__, (uintptr_t)to, to_device, (uintptr_t)from, from_device, bytes); \
     }
 
@@ -241,10 +292,12 @@ static int copy_2d(const char *function, const struct copy_2d *c) {
     from += c->src_y * from_pitch + c->src_x;
     to += c->dst_y * to_pitch + c->dst_x;
     for (size_t y = 0; y < c->height; y++) {
-        int code = copy(function, to + y * to_pitch, c->dst_type == DEVICE, from + y * from_pitch,
+        int code = move(function, to + y * to_pitch, c->dst_type == DEVICE, from + y * from_pitch,
                         c->src_type == DEVICE, c->width);
         if (code) return code;
     }
+    count_copy(c->src_type == ARRAY || lies_in_device(from), c->dst_type == ARRAY || lies_in_device(to),
+               c->width * c->height);
     return CUDA_SUCCESS;
 }
 
@@ -260,6 +313,6 @@ API int cuMemcpy2DUnaligned_v2(const struct copy_2d *what) {
 
 API int cuMemcpy2DAsync_v2(const struct copy_2d *what, void *stream) {
     BEGIN_IN_CONTEXT();
-    (void)stream;
+    WANT_STREAM(stream);
     return copy_2d(__func__, what);
 }

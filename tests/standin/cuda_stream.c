@@ -2,14 +2,9 @@
 #include "cuda.h"
 
 /* The null stream, the legacy one (1) and the thread's own (2) are not handed out. */
-static bool is_stream(const char *function, void *stream) {
+bool is_stream(const char *function, void *stream) {
     return (uintptr_t)stream <= 2 || object_of(function, OBJECT_STREAM, stream);
 }
-
-#define WANT_STREAM(stream)                                      \
-    do {                                                         \
-        if (!is_stream(__func__, stream)) return INVALID_HANDLE; \
-    } while (0)
 
 #define WANT_EVENT(event)                                                     \
     do {                                                                      \

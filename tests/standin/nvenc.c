@@ -92,9 +92,16 @@ int cuda_board(const void *context) {
     return board_of ? board_of(context) : -1;
 }
 
-bool cuda_holds(const void *address, size_t size) {
-    bool (*holds)(uint64_t, size_t) = (bool (*)(uint64_t, size_t))cuda_symbol("standin_memory_holds");
-    return holds && holds((uintptr_t)address, size);
+bool cuda_holds(const void *context, const void *address, size_t size) {
+    bool (*holds)(uint64_t, size_t, const void *) =
+        (bool (*)(uint64_t, size_t, const void *))cuda_symbol("standin_memory_holds");
+    return holds && holds((uintptr_t)address, size, context);
+}
+
+bool cuda_stream_lives(const void *context, const void *stream) {
+    bool (*lives)(const void *, const void *) =
+        (bool (*)(const void *, const void *))cuda_symbol("standin_stream_lives");
+    return lives && lives(stream, context);
 }
 
 /* --- sessions --- */
@@ -142,6 +149,17 @@ static int nvEncOpenEncodeSessionEx(struct open_session *parameters, void **enco
     encoders = e;
     *encoder = e->handle;
     scene_log("open", "session=%u board=%d", session, board);
+    return OK;
+}
+
+/* Both are pointers to a CUstream. All work is done when its call returns, so that only their life matters. */
+static int nvEncSetIOCudaStreams(void *handle, void **input, void **output) {
+    ENTER(handle);
+    REQUIRE(input && output, INVALID_POINTER, "null");
+    REQUIRE(cuda_stream_lives(e->context, *input), INVALID_PARAM, "the input's stream is none of the context");
+    REQUIRE(cuda_stream_lives(e->context, *output), INVALID_PARAM, "the output's stream is none of the context");
+    e->streams[0] = *input;
+    e->streams[1] = *output;
     return OK;
 }
 
@@ -415,6 +433,7 @@ EXPORT int NvEncodeAPICreateInstance(struct function_list *list) {
     f[F_LOCK_BITSTREAM] = (void *)nvEncLockBitstream;
     f[F_UNLOCK_BITSTREAM] = (void *)nvEncUnlockBitstream;
     f[F_GET_ENCODE_STATS] = (void *)nvEncGetEncodeStats;
+    f[F_SET_IO_CUDA_STREAMS] = (void *)nvEncSetIOCudaStreams;
     f[F_INVALIDATE_REF_FRAMES] = (void *)nvEncInvalidateRefFrames;
     return OK;
 }

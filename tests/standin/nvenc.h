@@ -46,6 +46,7 @@ struct encoder {
     void *handle;
     struct encoder *next;
     void *context;
+    void *streams[2]; /* of input and output; NULL is the context's own */
     unsigned board, slot, session;
     bool initialised, ended, headers_due, idr_due;
     struct initialize initialize; /* its `config` is not used */
@@ -110,9 +111,11 @@ enum codec codec_of_guid(const guid_t *codec);
 void headers_of(struct encoder *e, struct bytes *out);
 /* Bytes that a picture of this format and size takes, or 0 for a format that is not encoded. */
 size_t picture_bytes(uint32_t format, unsigned width, unsigned height, unsigned pitch);
-/* Whether these bytes are memory of the stand-in libcuda; the board of its context, or -1. */
-bool cuda_holds(const void *address, size_t size);
+/* The board of a context of the stand-in libcuda, or -1. */
 int cuda_board(const void *context);
+/* Whether these bytes are device memory of a context; whether this is a stream of it. */
+bool cuda_holds(const void *context, const void *address, size_t size);
+bool cuda_stream_lives(const void *context, const void *stream);
 
 int nvEncInitializeEncoder(void *, struct initialize *);
 int nvEncReconfigureEncoder(void *, struct reconfigure *);

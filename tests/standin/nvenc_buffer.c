@@ -117,8 +117,8 @@ int nvEncRegisterResource(void *handle, struct register_resource *parameters) {
     REQUIRE(parameters->width && parameters->height, INVALID_PARAM, "size");
     size_t size = picture_bytes(parameters->format, parameters->width, parameters->height, parameters->pitch);
     REQUIRE(size, INVALID_PARAM, "format, or a pitch shorter than a row");
-    REQUIRE(cuda_holds(parameters->resource, size), REGISTER_FAILED,
-            "not device memory, or less than the picture takes");
+    REQUIRE(cuda_holds(e->context, parameters->resource, size), REGISTER_FAILED,
+            "not device memory of the encoder's context, or less than the picture takes");
     struct item *item = item_new(e, ITEM_REGISTERED);
     item->width = parameters->width;
     item->height = parameters->height;
@@ -162,7 +162,7 @@ int nvEncUnmapInputResource(void *handle, void *mapped) {
     struct item *item = item_of(e, mapped, ITEM_MAPPED);
     REQUIRE(item, NOT_MAPPED, "no such mapped resource");
     /* The driver lets it pass and encodes whatever is there by then. */
-    if (item->pending) violation(e, __func__, OK, "unmapped before its picture was read");
+    if (item->pending && item->ready_ns > clock_ns()) violation(e, __func__, OK, "unmapped while it is being encoded");
     item->of->maps--;
     item_free(e, item);
     return OK;

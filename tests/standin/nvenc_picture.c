@@ -193,7 +193,10 @@ int nvEncEncodePicture(void *handle, struct pic_params *parameters) {
                 "the input is smaller than the picture");
         REQUIRE(cuda_board(e->context) >= 0, INVALID_DEVICE, "the context is destroyed");
         size_t size = picture_bytes(in->format, in->width, in->height, in->pitch);
-        REQUIRE(in->kind == ITEM_INPUT || cuda_holds(in->pixels, size), INVALID_PARAM, "the input's memory was freed");
+        REQUIRE(in->kind == ITEM_INPUT || cuda_holds(e->context, in->pixels, size), INVALID_PARAM,
+                "the input's memory was freed");
+        for (unsigned i = 0; i < 2; i++)
+            REQUIRE(cuda_stream_lives(e->context, e->streams[i]), INVALID_PARAM, "the encoder's stream is destroyed");
         encode(e, parameters, in, out);
     }
     if (end) {

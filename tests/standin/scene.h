@@ -1,7 +1,7 @@
 /* The shared core of the stand-in NVIDIA driver: the scene, the state that processes share, and the log.
  *
- * libnvidia-ml.so.1, libnvidia-encode.so.1 and libcuda.so.1 are each built with this core inside. They act out the
- * scene file that the environment variable GSK_STANDIN names; without it every entry point fails as on a host
+ * libnvidia-ml.so.1, libnvidia-encode.so.1, libcuda.so.1 and libnvjpeg.so.12 are each built with this core inside. They
+ * act out the scene file that the environment variable GSK_STANDIN names; without it every entry point fails as on a host
  * whose driver has no device.
  *
  * # The scene file
@@ -82,7 +82,18 @@
  *     end-of-stream pid= session=
  *     invalidate pid= session= timestamp=
  *     close pid= session= frames=
+ *     nvjpeg-open pid=                                           a handle of libnvjpeg
+ *     nvjpeg-quality | nvjpeg-huffman | nvjpeg-sampling pid= value=
+ *     nvjpeg-close pid=
  *     vanished pid= holder= session=                             the holder died; written by who notices (pid)
+ *     copies pid= htod= htod-bytes= dtoh= dtoh-bytes= dtod= dtod-bytes=
+ *                                                                a process that used libcuda has ended a context,
+ *                                                                returns or exits: calls and bytes of its copies so
+ *                                                                far from host to device, from device to host and
+ *                                                                within the device. A side is what it is, not what the
+ *                                                                call's name says; the arrays of OpenGL's textures are
+ *                                                                device memory. To set memory is no copy. Not told
+ *                                                                again while it stays the same.
  *     fault pid= function= call= code=
  *     hang pid= function= call=
  *     crash pid= function= call=
@@ -92,7 +103,9 @@
  *                                                                input-buffer, bitstream-buffer, registered-resource,
  *                                                                mapped-resource, locked-input, locked-bitstream,
  *                                                                nvml-init, context, primary-context, memory,
- *                                                                host-memory, stream, event, graphics-resource
+ *                                                                host-memory, stream, event, graphics-resource,
+ *                                                                module, imported-memory, nvjpeg-handle, nvjpeg-state,
+ *                                                                nvjpeg-params
  */
 #ifndef STANDIN_SCENE_H
 #define STANDIN_SCENE_H

@@ -2,9 +2,12 @@
 
 mod boards;
 mod child;
+mod device;
 mod encoder;
+mod kernels;
 mod misuse;
 mod pictures;
 mod sessions;
 #[path = "../standin/mod.rs"]
 mod standin;
+mod transfers;

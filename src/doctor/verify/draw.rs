@@ -38,10 +38,12 @@ void main() {
 pub struct Canvas {
     gl: glow::Context,
     pub texture: glow::NativeTexture,
+    width: usize,
+    height: usize,
 }
 
 impl Canvas {
-    pub fn new(context: &egl::Context) -> Result<Canvas, String> {
+    pub fn new(context: &egl::Context, width: usize, height: usize) -> Result<Canvas, String> {
         // SAFETY: here and in every block below, the context is current on this thread, and the objects that calls name
         // are of this context and not deleted before it.
         unsafe {
@@ -49,13 +51,13 @@ impl Canvas {
             let texture = gl.create_texture()?;
             gl.bind_texture(glow::TEXTURE_2D, Some(texture));
             gl.tex_parameter_i32(glow::TEXTURE_2D, glow::TEXTURE_MIN_FILTER, glow::NEAREST as i32);
-            let (width, height, format) = (WIDTH as i32, HEIGHT as i32, glow::RGBA8 as i32);
+            let (w, h, format) = (width as i32, height as i32, glow::RGBA8 as i32);
             let nothing = PixelUnpackData::Slice(None);
-            gl.tex_image_2d(glow::TEXTURE_2D, 0, format, width, height, 0, glow::RGBA, glow::UNSIGNED_BYTE, nothing);
+            gl.tex_image_2d(glow::TEXTURE_2D, 0, format, w, h, 0, glow::RGBA, glow::UNSIGNED_BYTE, nothing);
             gl.bind_framebuffer(glow::FRAMEBUFFER, Some(gl.create_framebuffer()?));
             gl.framebuffer_texture_2d(glow::FRAMEBUFFER, glow::COLOR_ATTACHMENT0, glow::TEXTURE_2D, Some(texture), 0);
             match gl.check_framebuffer_status(glow::FRAMEBUFFER) {
-                glow::FRAMEBUFFER_COMPLETE => Ok(Canvas { gl, texture }),
+                glow::FRAMEBUFFER_COMPLETE => Ok(Canvas { gl, texture, width, height }),
                 code => Err(format!("the framebuffer is not complete: {code:#06x}")),
             }
         }
@@ -69,7 +71,7 @@ impl Canvas {
             let program = crate::gpu::gl::program(gl, es, VERTEX, FRAGMENT)?;
             gl.use_program(Some(program));
             gl.bind_vertex_array(Some(gl.create_vertex_array()?));
-            gl.viewport(0, 0, WIDTH as i32, HEIGHT as i32);
+            gl.viewport(0, 0, self.width as i32, self.height as i32);
             gl.disable(glow::DITHER);
             gl.draw_arrays(glow::TRIANGLES, 0, 3);
             gl.finish();
@@ -78,10 +80,11 @@ impl Canvas {
     }
 
     pub fn read(&self) -> Result<Vec<u8>, String> {
-        let mut pixels = vec![0; ROW * HEIGHT];
+        let (width, height) = (self.width as i32, self.height as i32);
+        let mut pixels = vec![0; self.width * 4 * self.height];
         let into = PixelPackData::Slice(Some(&mut pixels));
         // SAFETY: see `new`; `pixels` has four bytes for each pixel, whose rows are aligned to four as the default wants.
-        unsafe { self.gl.read_pixels(0, 0, WIDTH as i32, HEIGHT as i32, glow::RGBA, glow::UNSIGNED_BYTE, into) };
+        unsafe { self.gl.read_pixels(0, 0, width, height, glow::RGBA, glow::UNSIGNED_BYTE, into) };
         self.errors()?;
         Ok(pixels)
     }

@@ -3,6 +3,7 @@
 //! `host` judges what can be read without calling a driver, `probe` is what runs in child processes, `run` starts those
 //! and outlives them; what a failed check means for those after it is settled here, without I/O.
 
+mod capture;
 mod draw;
 mod host;
 pub mod probe;
@@ -14,15 +15,16 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use host::{in_container, vendor_files};
 pub use run::run;
 
 use crate::exit::Code;
+use crate::gpu;
 
 /// What to look at, and how long.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// NVML's index, a UUID or a PCI address.
-    pub gpu: Option<String>,
+    pub gpu: Option<gpu::Choice>,
     /// For the driver's initialisation; each other step has a fifth of it.
     pub timeout: Duration,
     /// The session limit where it was set.
@@ -49,6 +51,7 @@ pub enum Id {
     GlToCuda,
     CudaToGl,
     Cycles,
+    Capture,
     Nvenc,
     Nvdec,
     Nvjpeg,
@@ -79,9 +82,10 @@ impl Id {
             Id::GlToCuda => "OpenGL draws, CUDA reads",
             Id::CudaToGl => "CUDA writes, OpenGL reads",
             Id::Cycles => "1,000 registrations without growth",
+            Id::Capture => "capture and conversion on the GPU",
             Id::Nvenc => "NVENC opens",
             Id::Nvdec => "NVDEC's library",
-            Id::Nvjpeg => "nvJPEG's library",
+            Id::Nvjpeg => "nvJPEG encodes",
         }
     }
 
@@ -94,7 +98,7 @@ impl Id {
             Id::EglCuda => &[Id::Cuda, Id::EglDevices],
             Id::Draw => &[Id::Context],
             Id::GlToCuda => &[Id::EglCuda, Id::Draw],
-            Id::CudaToGl | Id::Cycles => &[Id::GlToCuda],
+            Id::CudaToGl | Id::Cycles | Id::Capture => &[Id::GlToCuda],
             Id::Nvenc | Id::Nvjpeg => &[Id::Cuda],
         }
     }
@@ -294,7 +298,13 @@ fn settle(wanted: &[Id], left_out: &[Id], mut found: BTreeMap<Id, Finding>) -> V
 fn capabilities(checks: &[Check]) -> Vec<Capability> {
     let of = |id: Id| checks.iter().find(|check| check.id == id).map(|check| &check.finding);
     let by = |name, ids: &[Id]| {
-        let worst = ids.iter().filter_map(|&id| of(id)).find(|f| matches!(f.verdict, Verdict::Fail | Verdict::Skip));
+        // A warning that has nothing to show is of something that is missing.
+        let lacks = |f: &&Finding| match f.verdict {
+            Verdict::Pass => false,
+            Verdict::Warn => f.seen.is_none(),
+            Verdict::Fail | Verdict::Skip => true,
+        };
+        let worst = ids.iter().filter_map(|&id| of(id)).find(lacks);
         let last = ids.last().and_then(|&id| of(id))?;
         let words = |finding: &Finding| finding.because.clone().or(finding.seen.clone()).unwrap_or_default();
         let left_out = worst.is_some_and(|f| f.because.as_ref().is_some_and(|words| words.contains("left out")));
@@ -314,7 +324,7 @@ fn capabilities(checks: &[Check]) -> Vec<Capability> {
         by("OpenGL's pixels in CUDA", &[Id::GlToCuda, Id::CudaToGl, Id::Cycles]),
         by("H.264 by NVENC", &[Id::Nvenc]),
         by("video decoding by NVDEC (library)", &[Id::Nvdec]),
-        by("JPEG by nvJPEG (library)", &[Id::Nvjpeg]),
+        by("JPEG by nvJPEG", &[Id::Nvjpeg]),
     ]
     .into_iter()
     .flatten()

@@ -4,16 +4,19 @@
 
 use std::io::Write;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
 use super::draw::{self, Canvas};
-use super::{CudaDevice, EglDevice, Finding, Id, host};
+use super::{CudaDevice, EglDevice, Finding, Id, capture, host};
 use crate::error::Error;
+use crate::gpu::choose::Wanted;
 use crate::gpu::interop::{Access, Image};
 use crate::gpu::nvenc::{Config, Refused, Session};
-use crate::gpu::{self, cuda, egl};
+use crate::gpu::picture::Planar;
+use crate::gpu::{self, cuda, egl, nvjpeg};
 use crate::lease::{Denied, Pool};
 use crate::wire::lease::Record;
 use crate::wire::status::Cause;
@@ -50,6 +53,7 @@ impl Part {
                 Id::GlToCuda,
                 Id::CudaToGl,
                 Id::Cycles,
+                Id::Capture,
             ],
             Part::Nvenc => &[Id::Nvenc],
             Part::Libraries => &[Id::Nvdec, Id::Nvjpeg],
@@ -61,8 +65,7 @@ impl Part {
 pub struct Job {
     pub part: Part,
     pub wanted: Vec<Id>,
-    /// UUID, PCI address, or CUDA's number.
-    pub gpu: Option<String>,
+    pub gpu: Option<Wanted>,
     /// Whether an NVIDIA GPU is expected.
     pub nvidia: bool,
     /// Whether CUDA works.
@@ -86,6 +89,8 @@ pub enum Line {
         finding: Finding,
     },
     Cuda(Vec<CudaDevice>),
+    /// CUDA's number.
+    Chosen(u32),
     Egl(Vec<EglDevice>),
 }
 
@@ -95,7 +100,7 @@ fn tell(line: &Line) {
     let _ = serde_json::to_string(line).map(|line| writeln!(out, "{line}").and_then(|()| out.flush()));
 }
 
-fn begin(check: Id, call: &str) {
+pub(super) fn begin(check: Id, call: &str) {
     tell(&Line::Begin { check, call: call.into(), slow: false });
 }
 
@@ -133,7 +138,7 @@ pub fn if_asked() -> Option<ExitCode> {
 }
 
 /// An error's words as a failure, with a hint of ours where it has none.
-fn failed(error: &Error, hint: &str) -> Finding {
+pub(super) fn failed(error: &Error, hint: &str) -> Finding {
     let because = error.cause.clone().map_or(error.what.clone(), |cause| format!("{}: {cause}", error.what));
     Finding::fail(because, error.hint.clone().unwrap_or_else(|| hint.to_owned()))
 }
@@ -165,11 +170,11 @@ fn look_at_cuda(job: &Job) -> Finding {
     let names: Vec<String> =
         devices.iter().map(|device| format!("{} {} ({})", device.ordinal, device.name, device.pci)).collect();
     let seen = names.join(", ");
-    let Some(device) = choose(job, &devices) else {
-        let wanted = job.gpu.as_deref().unwrap_or_default();
-        return Finding::fail(format!("CUDA does not show {wanted} to this process"), "unset CUDA_VISIBLE_DEVICES")
-            .seen(seen);
+    let device = match choose(job, &devices) {
+        Ok(device) => device,
+        Err(error) => return failed(&error, SMI).seen(seen),
     };
+    tell(&Line::Chosen(device.ordinal));
     begin_slow(Id::Cuda, "cuDevicePrimaryCtxRetain");
     match cuda::Context::retain(device).and_then(|context| context.free_memory()) {
         Err(error) => failed(&error, SMI).seen(seen),
@@ -186,12 +191,10 @@ fn told(device: &cuda::Device) -> CudaDevice {
     CudaDevice { ordinal, name, uuid, pci }
 }
 
-fn choose<'a>(job: &Job, devices: &'a [cuda::Device]) -> Option<&'a cuda::Device> {
+fn choose<'a>(job: &Job, devices: &'a [cuda::Device]) -> Result<&'a cuda::Device, Error> {
     match &job.gpu {
-        None => devices.first(),
-        Some(wanted) => devices
-            .iter()
-            .find(|device| device.is(wanted) || wanted.parse().is_ok_and(|number: u32| number == device.ordinal)),
+        None => devices.first().ok_or_else(|| Error::missing("CUDA shows no device to this process")),
+        Some(wanted) => wanted.device(devices),
     }
 }
 
@@ -221,7 +224,7 @@ fn graphics(job: &Job) {
     begin_slow(Id::Context, "eglInitialize and eglCreateContext");
     let opened = match &device {
         Some(device) => egl::Context::open_on(device),
-        None => egl::Context::open(),
+        None => egl::Context::open(None),
     };
     let context = match opened {
         Ok(context) => context,
@@ -231,7 +234,7 @@ fn graphics(job: &Job) {
             return;
         }
     };
-    let canvas = match Canvas::new(&context) {
+    let canvas = match Canvas::new(&context, draw::WIDTH, draw::HEIGHT) {
         Ok(canvas) => canvas,
         Err(error) => {
             end(job, Id::Context, Finding::fail(error, "update the OpenGL driver; see which it is: eglinfo -B"));
@@ -249,6 +252,9 @@ fn graphics(job: &Job) {
     }
     if let Some(device) = chosen.filter(|_| job.wanted.contains(&Id::GlToCuda)) {
         interop(job, &canvas, &device);
+        if job.wanted.contains(&Id::Capture) {
+            end(job, Id::Capture, capture::check(&context, &device));
+        }
     }
 }
 
@@ -272,7 +278,7 @@ fn look_at_egl(job: &Job) -> (Option<egl::Device>, Option<cuda::Device>) {
             return (None, None);
         }
     };
-    let Some(chosen) = choose(job, &all) else { return (None, None) };
+    let Ok(chosen) = choose(job, &all) else { return (None, None) };
     let device = devices.into_iter().find(|device| device.cuda == Some(chosen.ordinal));
     match end(job, Id::EglCuda, host::egl_cuda(&told(chosen), &list)) {
         true => (device, Some(chosen.clone())),
@@ -288,12 +294,12 @@ fn bytes(compared: Result<(), String>, hint: &str) -> Finding {
     }
 }
 
-const DRIVER: &str = "report it to NVIDIA with: sudo nvidia-bug-report.sh";
+pub(super) const DRIVER: &str = "report it to NVIDIA with: sudo nvidia-bug-report.sh";
 
 fn interop(job: &Job, canvas: &Canvas, device: &cuda::Device) {
     begin_slow(Id::GlToCuda, "cuDevicePrimaryCtxRetain");
     let context = match cuda::Context::retain(device) {
-        Ok(context) => context,
+        Ok(context) => Arc::new(context),
         Err(error) => {
             end(job, Id::GlToCuda, failed(&error, SMI));
             return;
@@ -336,7 +342,7 @@ fn interop(job: &Job, canvas: &Canvas, device: &cuda::Device) {
 }
 
 /// Registers and unregisters; memory that grows in two rounds is lost, and not somebody else's.
-fn cycles(canvas: &Canvas, context: &cuda::Context) -> Finding {
+fn cycles(canvas: &Canvas, context: &Arc<cuda::Context>) -> Finding {
     let round = || {
         let before = (context.free_memory()?, resident());
         for cycle in 0..CYCLES {
@@ -389,15 +395,20 @@ fn open_nvenc(job: &Job) -> Finding {
             verdict.remedy.unwrap_or_else(|| "sudo apt install libnvidia-encode1".into()),
         );
     }
-    let named = inventory.gpus.iter().find(|gpu| gpu.uuid.is_some() && gpu.uuid == job.gpu);
+    let board = job.gpu.as_ref().and_then(Wanted::board);
+    let named = inventory.gpus.iter().find(|gpu| gpu.uuid.is_some() && gpu.uuid.as_deref() == board);
     if let Some(gpu) = named.filter(|gpu| gpu.support().is_some_and(|board| !board.has_encoder())) {
         return Finding::skip(format!("no NVENC engine: {}", gpu.label()));
     }
     let record = Record { instance_id: "verify-gl".into(), ..Record::default() };
     let take = || -> Result<_, Denied> {
-        let capacity = gpu::limit(job.slots, ASKING)?;
+        let chosen = match &job.gpu {
+            Some(wanted) => Some(wanted.device(&cuda::devices()?)?.uuid.clone()),
+            None => None,
+        };
+        let capacity = gpu::limit(board, job.slots, ASKING)?;
         let slot = Pool::open()?.take(capacity.limit, || capacity.pids(ASKING), record)?;
-        Ok((slot, job.gpu.clone().map_or(capacity.boards, |gpu| vec![gpu])))
+        Ok((slot, chosen.map_or(capacity.boards, |gpu| vec![gpu])))
     };
     let (slot, wanted) = match take() {
         Ok(taken) => taken,
@@ -414,42 +425,57 @@ fn open_nvenc(job: &Job) -> Finding {
 }
 
 fn libraries(job: &Job) {
-    let any = |names: &[&str]| {
-        let mut last = String::new();
-        for name in names {
-            // SAFETY: NVIDIA's libraries have no initialisers that depend on anything of ours.
-            match unsafe { libloading::Library::new(name) } {
+    if job.wanted.contains(&Id::Nvdec) {
+        const LIBRARY: &str = "libnvcuvid.so.1";
+        begin(Id::Nvdec, "dlopen of libnvcuvid.so.1");
+        // SAFETY: NVIDIA's libraries have no initialisers that depend on anything of ours.
+        let finding = match unsafe { libloading::Library::new(LIBRARY) } {
+            Ok(library) => {
                 // It stays open: unloading such a library gains nothing.
-                Ok(library) => {
-                    std::mem::forget(library);
-                    return Ok(name.to_string());
-                }
-                Err(error) => last = error.to_string(),
+                std::mem::forget(library);
+                Finding::pass(format!("{LIBRARY} loads"))
             }
-        }
-        Err(last)
-    };
-    for (check, names, hint) in [
-        (
-            Id::Nvdec,
-            ["libnvcuvid.so.1"].as_slice(),
-            "sudo apt install libnvcuvid1; in a container: -e NVIDIA_DRIVER_CAPABILITIES=all",
-        ),
-        (
-            Id::Nvjpeg,
-            &["libnvjpeg.so.13", "libnvjpeg.so.12", "libnvjpeg.so.11"],
-            "pip install nvidia-nvjpeg-cu12, and add its lib folder to LD_LIBRARY_PATH",
-        ),
-    ] {
-        if !job.wanted.contains(&check) {
-            continue;
-        }
-        begin(check, &format!("dlopen of {}", names[0]));
-        let finding = match any(names) {
-            Ok(name) if check == Id::Nvjpeg => Finding::pass(format!("{name} loads; this gsk makes JPEG on the CPU")),
-            Ok(name) => Finding::pass(format!("{name} loads")),
-            Err(why) => Finding::warn(why, hint),
+            Err(why) => Finding::warn(
+                why.to_string(),
+                "sudo apt install libnvcuvid1; in a container: -e NVIDIA_DRIVER_CAPABILITIES=all",
+            ),
         };
-        end(job, check, finding);
+        end(job, Id::Nvdec, finding);
+    }
+    if job.wanted.contains(&Id::Nvjpeg) {
+        end(job, Id::Nvjpeg, encode_jpeg(job));
+    }
+}
+
+/// Encodes a small picture by nvJPEG. Without the library JPEG is made on the CPU, which is no fault.
+fn encode_jpeg(job: &Job) -> Finding {
+    begin(Id::Nvjpeg, "dlopen of libnvjpeg.so.12");
+    let (path, version) = match nvjpeg::library() {
+        Ok(found) => found,
+        Err(Refused { error, .. }) => {
+            return Finding { verdict: super::Verdict::Warn, ..failed(&error, nvjpeg::REMEDY) };
+        }
+    };
+    begin_slow(Id::Nvjpeg, "cuDevicePrimaryCtxRetain");
+    let encode = || -> Result<usize, Error> {
+        let devices = cuda::devices()?;
+        let context = Arc::new(cuda::Context::retain(choose(job, &devices)?)?);
+        begin(Id::Nvjpeg, "nvjpegCreateSimple");
+        let mut encoder = nvjpeg::Encoder::open(&context)?;
+        let picture = Planar::new(&context, PICTURE.width, PICTURE.height)?;
+        let mut jpeg = bytes::BytesMut::new();
+        begin(Id::Nvjpeg, "nvjpegEncodeYUV");
+        encoder.encode(&picture, 75, &mut jpeg)?;
+        let whole = jpeg.starts_with(&[0xff, 0xd8]) && jpeg.ends_with(&[0xff, 0xd9]);
+        let broken = || Error::failed("nvJPEG gave no JPEG").cause(format!("{} bytes without its markers", jpeg.len()));
+        whole.then_some(jpeg.len()).ok_or_else(broken)
+    };
+    let path = path.display();
+    match encode() {
+        Ok(bytes) => {
+            let Config { width, height, .. } = PICTURE;
+            Finding::pass(format!("{path}, nvJPEG {version}: {width}x{height} in {bytes} bytes"))
+        }
+        Err(error) => failed(&error, nvjpeg::REMEDY).seen(format!("{path}, nvJPEG {version}")),
     }
 }

@@ -10,9 +10,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::probe::{self, Job, Line, Part};
-use super::{CudaDevice, EglDevice, Exports, Finding, Id, Options, Report, Verdict};
+use super::{CudaDevice, EglDevice, Exports, Finding, Id, Options, Pair, Report, Verdict};
 use super::{capabilities, host, pairs, settle, wanted};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
+use crate::gpu::choose::{Address, Wanted};
 use crate::gpu::{self, Inventory};
 use crate::wire::status::Cause;
 
@@ -27,6 +28,8 @@ const PATIENCE: Duration = Duration::from_millis(500);
 struct Heard {
     findings: BTreeMap<Id, Finding>,
     cuda: Vec<CudaDevice>,
+    /// CUDA's number of the one that was chosen.
+    chosen: Option<u32>,
     egl: Vec<EglDevice>,
     died: bool,
 }
@@ -37,21 +40,21 @@ pub fn run(options: &Options) -> Result<Report> {
     let job = Job {
         part: Part::Cuda,
         wanted: wanted.iter().copied().filter(|id| !options.skip.contains(id)).collect(),
-        gpu: options.gpu.clone(),
+        gpu: None,
         nvidia: true,
         cuda: false,
         slots: options.slots,
         slow_ms: (options.timeout / STEP).as_millis() as u64,
     };
     let limits = (options.timeout, options.timeout / STEP);
-    let (inventory, cuda, libraries) = thread::scope(|scope| {
+    let (inventory, gpu, cuda, libraries) = thread::scope(|scope| {
         let inventory = scope.spawn(|| gpu::inventory(options.timeout));
         let libraries = scope.spawn(|| hear(&Job { part: Part::Libraries, ..job.clone() }, limits));
         // The GPU is known to NVML by another number: what was asked for is looked up when NVML has answered.
         let inventory = inventory.join().expect("NVML is asked without a panic");
-        let gpu = named(options.gpu.as_deref(), &inventory)?;
-        let cuda = hear(&Job { gpu, ..job.clone() }, limits)?;
-        Ok::<_, Error>((inventory, cuda, libraries.join().expect("a probe is heard without a panic")?))
+        let gpu = options.gpu.clone().map(|choice| Wanted::new(choice, &inventory)).transpose()?;
+        let cuda = hear(&Job { gpu: gpu.clone(), ..job.clone() }, limits)?;
+        Ok::<_, Error>((inventory, gpu, cuda, libraries.join().expect("a probe is heard without a panic")?))
     })?;
     let answered = (!cuda.died).then_some(cuda.cuda.len());
     let on_bus = host::on_bus(Path::new("/sys/bus/pci/devices"));
@@ -60,7 +63,7 @@ pub fn run(options: &Options) -> Result<Report> {
         heard.findings.get(&Id::Cuda).is_some_and(|f| matches!(f.verdict, Verdict::Pass | Verdict::Warn))
     };
     let cuda_works = usable(&cuda);
-    let job = Job { nvidia, cuda: cuda_works, gpu: named(options.gpu.as_deref(), &inventory)?, ..job };
+    let job = Job { nvidia, cuda: cuda_works, gpu, ..job };
     // One after the other: an encoder session would disturb the figures of memory.
     let graphics = hear(&Job { part: Part::Graphics, ..job.clone() }, limits)?;
     let nvenc = match nvenc_is_not_tried(&inventory) {
@@ -79,15 +82,10 @@ pub fn run(options: &Options) -> Result<Report> {
         false => Finding::skip("there is no NVIDIA GPU"),
     };
     found.insert(Id::Container, container);
-    let devices = pairs(&graphics.egl, &cuda.cuda);
-    let chosen = job.gpu.as_deref();
-    let chosen = devices.iter().filter(|pair| pair.cuda.is_some()).filter(|pair| match chosen {
-        Some(wanted) => {
-            is(pair.uuid.as_deref(), wanted) || pair.cuda.is_some_and(|number| wanted == number.to_string())
-        }
-        None => pair.cuda == Some(0),
-    });
-    let exports = chosen.map(Exports::of).next();
+    let mut devices = pairs(&graphics.egl, &cuda.cuda);
+    devices.iter_mut().for_each(|pair| name_instance(pair, &inventory));
+    let chosen = devices.iter().find(|pair| pair.cuda.is_some() && pair.cuda == cuda.chosen);
+    let exports = chosen.map(Exports::of);
     for heard in [cuda, libraries, graphics, nvenc] {
         found.extend(heard.findings);
     }
@@ -95,30 +93,15 @@ pub fn run(options: &Options) -> Result<Report> {
     Ok(Report { capabilities: capabilities(&checks), checks, devices, exports, nvidia })
 }
 
-fn is(id: Option<&str>, wanted: &str) -> bool {
-    id.is_some_and(|id| id.eq_ignore_ascii_case(wanted))
-}
-
-/// The GPU that was asked for, as CUDA can find it: its UUID where NVML knows it.
-fn named(wanted: Option<&str>, inventory: &Inventory) -> Result<Option<String>> {
-    let Some(wanted) = wanted else { return Ok(None) };
-    if inventory.gpus.is_empty() {
-        return Ok(Some(wanted.into()));
-    }
-    let bare = |address: &str| address.trim_start_matches('0').to_ascii_lowercase();
-    let found = inventory.gpus.iter().find(|gpu| {
-        wanted.parse() == Ok(gpu.index)
-            || is(gpu.uuid.as_deref(), wanted)
-            || gpu.pci.as_deref().is_some_and(|pci| bare(pci) == bare(wanted))
-    });
-    match found {
-        Some(gpu) => Ok(Some(gpu.uuid.clone().unwrap_or_else(|| wanted.into()))),
-        None => {
-            let all: Vec<String> = inventory.gpus.iter().map(gpu::Gpu::label).collect();
-            Err(Error::new(Kind::Usage, format!("there is no GPU {wanted}"))
-                .cause(all.join(", "))
-                .hint("nvidia-smi -L"))
-        }
+/// An instance of a divided board is called `MIG-…` wherever it is to be chosen; CUDA gives it a whole board's prefix.
+fn name_instance(pair: &mut Pair, inventory: &Inventory) {
+    let Some(uuid) = &mut pair.uuid else { return };
+    let address = |text: &str| text.parse::<Address>().ok();
+    let at = pair.pci.as_deref().and_then(address);
+    let on = |gpu: &&gpu::Gpu| at.is_some() && gpu.pci.as_deref().and_then(address) == at;
+    let board = inventory.gpus.iter().find(on).filter(|gpu| gpu.mig == Some(true));
+    if board.is_some_and(|board| board.uuid.as_ref() != Some(&*uuid)) {
+        *uuid = uuid.replacen("GPU-", "MIG-", 1);
     }
 }
 
@@ -159,6 +142,7 @@ fn hear(job: &Job, limits: (Duration, Duration)) -> Result<Heard> {
             }
             Ok(Line::End { check, finding }) => drop(heard.findings.insert(check, finding)),
             Ok(Line::Cuda(devices)) => heard.cuda = devices,
+            Ok(Line::Chosen(ordinal)) => heard.chosen = Some(ordinal),
             Ok(Line::Egl(devices)) => heard.egl = devices,
             Err(RecvTimeoutError::Timeout) => {
                 let left = end(&mut child);
@@ -228,19 +212,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_gpu_is_named_in_three_ways() {
-        let gpu = gpu::Gpu {
-            index: 1,
+    fn an_instance_is_called_as_it_is_chosen() {
+        let gpu = |mig| gpu::Gpu {
             uuid: Some("GPU-0a".into()),
             pci: Some("00000000:01:00.0".into()),
+            mig,
             ..gpu::Gpu::default()
         };
-        let inventory = Inventory { gpus: vec![gpu], ..Inventory::default() };
-        for wanted in ["1", "gpu-0A", "0000:01:00.0"] {
-            assert_eq!(named(Some(wanted), &inventory).unwrap().as_deref(), Some("GPU-0a"), "{wanted}");
-        }
-        assert_eq!(named(Some("0"), &inventory).unwrap_err().kind, Kind::Usage);
-        assert_eq!(named(Some("0"), &Inventory::default()).unwrap().as_deref(), Some("0"));
-        assert_eq!(named(None, &inventory).unwrap(), None);
+        let named = |uuid: &str, mig| {
+            let (uuid, pci) = (Some(uuid.into()), Some("0000:01:00.0".into()));
+            let mut pair = Pair { egl: None, kind: None, cuda: Some(0), name: None, uuid, pci };
+            name_instance(&mut pair, &Inventory { gpus: vec![gpu(mig)], ..Inventory::default() });
+            pair.uuid.unwrap()
+        };
+        assert_eq!(named("GPU-0b", Some(true)), "MIG-0b");
+        assert_eq!(named("GPU-0a", Some(true)), "GPU-0a", "the board itself");
+        assert_eq!(named("GPU-0a", Some(false)), "GPU-0a");
     }
 }

@@ -12,7 +12,7 @@ use super::api::{Api, Status};
 use super::explain::{Facts, Refused, code_name, explain};
 use super::level::level;
 use super::session::SURFACES;
-use super::settings::{Config, PictureFormat, Settings, TUNING, codec_guid};
+use super::settings::{Config, Settings, TUNING, codec_guid};
 use crate::error::Error;
 use crate::gpu::cuda::{Context, Device};
 use crate::gpu::support::{Codec, in_words};
@@ -88,7 +88,7 @@ impl Encoder {
     pub(super) fn new(api: &'static Api, context: Arc<Context>, device: &Device, config: &Config) -> Encoder {
         // What it encodes and what that refers to, and as much again for what the driver keeps besides: a guess, to tell a
         // full memory from a limit.
-        let picture = PictureFormat::Nv12.bytes(config.width as usize, config.height as usize);
+        let picture = config.options.input.bytes(config.width, config.height);
         let needed_bytes = (2 * (2 * SURFACES * picture) as u64).max(64 << 20);
         let (codec, board) = (config.codec, device.name.clone());
         Encoder { api, raw: ptr::null_mut(), context, codec, board, needed_bytes }
@@ -208,24 +208,6 @@ impl Encoder {
         }
     }
 
-    pub(super) fn create_input(
-        &self,
-        format: PictureFormat,
-        width: u32,
-        height: u32,
-    ) -> Result<NonNull<c_void>, Failure> {
-        let mut params = sys::NV_ENC_CREATE_INPUT_BUFFER {
-            version: sys::NV_ENC_CREATE_INPUT_BUFFER_VER,
-            width,
-            height,
-            bufferFmt: format.raw(),
-            ..Default::default()
-        };
-        // SAFETY: the encoder is live and initialised, the structure whole.
-        unsafe { call!(self, nvEncCreateInputBuffer, &mut params)? };
-        self.made("nvEncCreateInputBuffer", params.inputBuffer)
-    }
-
     pub(super) fn create_output(&self) -> Result<NonNull<c_void>, Failure> {
         let mut params = sys::NV_ENC_CREATE_BITSTREAM_BUFFER {
             version: sys::NV_ENC_CREATE_BITSTREAM_BUFFER_VER,
@@ -237,7 +219,7 @@ impl Encoder {
     }
 
     /// What a call that succeeded has made.
-    fn made(&self, call: &'static str, handle: *mut c_void) -> Result<NonNull<c_void>, Failure> {
+    pub(super) fn made(&self, call: &'static str, handle: *mut c_void) -> Result<NonNull<c_void>, Failure> {
         NonNull::new(handle).ok_or_else(|| Failure { said: "with no handle".into(), ..self.failure(call, 0) })
     }
 }

@@ -23,7 +23,7 @@ impl Refused {
     /// Why, for one who says himself that it is not used.
     pub fn detail(&self) -> String {
         let Error { what, cause, .. } = &self.error;
-        cause.clone().filter(|_| what == UNUSABLE).unwrap_or_else(|| self.error.to_string())
+        cause.clone().filter(|_| what.ends_with(" cannot be used")).unwrap_or_else(|| self.error.to_string())
     }
 }
 

@@ -1,4 +1,4 @@
-//! NVENC, the encoder of NVIDIA's boards, fed with pictures from host memory: H.264 on each that has one, HEVC and AV1 where
+//! NVENC, the encoder of NVIDIA's boards, fed with pictures in their memory: H.264 on each that has one, HEVC and AV1 where
 //! the board has them.
 //!
 //! A session is opened with an encoder slot in hand, which it keeps until the driver has closed it: no code path opens
@@ -11,6 +11,7 @@
 mod api;
 mod encoder;
 mod explain;
+mod input;
 mod level;
 mod session;
 mod settings;
@@ -19,7 +20,7 @@ use std::time::Duration;
 
 pub use self::encoder::no_codec;
 pub use self::explain::{Facts, Refused, explain};
-pub use self::session::{Coded, Collector, Input, Pending, SURFACES, Session};
+pub use self::session::{Coded, Collector, Pending, SURFACES, Session};
 pub use self::settings::{Config, Options, PictureFormat, Preset};
 use super::cuda;
 use crate::error::{Error, Kind};

@@ -13,9 +13,11 @@ use nvidia_video_codec_sdk::sys::nvEncodeAPI as sys;
 use super::api::Api;
 use super::encoder::{Encoder, Failure, call, no_codec, patiently, picture};
 use super::explain::Refused;
+use super::input::Input;
 use super::settings::{Config, PictureFormat, Settings};
 use crate::error::{Error, Result};
 use crate::gpu::cuda::{Context, Current, Device};
+use crate::gpu::picture::Surface;
 use crate::lease::Slot;
 use crate::wire::status::Cause;
 
@@ -31,8 +33,8 @@ const IDR: u32 = sys::NV_ENC_PIC_TYPE::NV_ENC_PIC_TYPE_IDR as u32;
 
 /// An encoder with its buffers; all is given back when it is dropped.
 struct Core {
-    /// Replaced where the size changes.
-    inputs: Mutex<Vec<NonNull<c_void>>>,
+    /// One a surface; replaced where the size changes.
+    inputs: [Mutex<Option<Input>>; SURFACES],
     outputs: Vec<NonNull<c_void>>,
     /// Whether a picture was ever submitted.
     fed: AtomicBool,
@@ -44,21 +46,36 @@ struct Core {
 
 impl Core {
     /// Makes the inputs anew, for pictures of this size.
-    fn make_inputs(&self, width: u32, height: u32) -> Result<(), Failure> {
-        let mut inputs = self.inputs.lock().unwrap();
-        self.destroy_inputs(&mut inputs);
-        for _ in 0..SURFACES {
-            inputs.push(self.encoder.create_input(self.format, width, height)?);
+    fn make_inputs(&self, width: u32, height: u32) -> Result<(), Stopped> {
+        self.end_inputs();
+        for input in &self.inputs {
+            let surface = self.format.surface(&self.encoder.context, width, height)?;
+            *input.lock().unwrap() = Some(Input::register(&self.encoder, self.format, surface)?);
         }
         Ok(())
     }
 
-    fn destroy_inputs(&self, inputs: &mut Vec<NonNull<c_void>>) {
-        for input in inputs.drain(..) {
-            // SAFETY: the buffer is the encoder's, no picture in it is being encoded, and this is its last use.
-            unsafe { call!(self.encoder, nvEncDestroyInputBuffer, input.as_ptr()) }
-                .unwrap_or_else(|failure| failure.note());
+    /// Pictures that nobody collects any more are waited for, as the encoder may still read them.
+    fn end_inputs(&self) {
+        for (surface, input) in self.inputs.iter().enumerate() {
+            if let Some(input) = input.lock().unwrap().take() {
+                if input.is_mapped() {
+                    self.discard(surface);
+                }
+                input.end(&self.encoder);
+            }
         }
+    }
+
+    /// Waits for a picture's access unit, and lets it go.
+    fn discard(&self, surface: usize) {
+        let Some(output) = self.outputs.get(surface) else { return };
+        let mut lock = locking(*output);
+        // SAFETY: the encoder is live, the bitstream buffer the encoder's and not locked, the structure as `locking` made it.
+        let locked = patiently(|| unsafe { call!(self.encoder, nvEncLockBitstream, lock.as_mut_ptr()) });
+        // SAFETY: the bitstream is locked, and nobody reads it.
+        let done = locked.and_then(|()| unsafe { call!(self.encoder, nvEncUnlockBitstream, output.as_ptr()) });
+        done.unwrap_or_else(|failure| failure.note());
     }
 }
 
@@ -72,8 +89,7 @@ impl Drop for Core {
             // SAFETY: the encoder is live and the structure whole; without a picture it only ends the stream.
             unsafe { call!(self.encoder, nvEncEncodePicture, &mut end) }.unwrap_or_else(|failure| failure.note());
         }
-        let mut inputs = std::mem::take(&mut *self.inputs.lock().unwrap());
-        self.destroy_inputs(&mut inputs);
+        self.end_inputs();
         for output in &self.outputs {
             // SAFETY: the buffer is the encoder's, and this is its last use.
             unsafe { call!(self.encoder, nvEncDestroyBitstreamBuffer, output.as_ptr()) }
@@ -118,13 +134,6 @@ pub struct Pending {
     surface: usize,
 }
 
-/// The memory of a picture that is to be encoded: `height` rows, `pitch` bytes apart, of luma, then half as many of
-/// interleaved chroma (NV12), or of RGB, as [`PictureFormat`] says. It is to be written, not read: it may lie on the board.
-pub struct Input<'a> {
-    pub bytes: &'a mut [u8],
-    pub pitch: usize,
-}
-
 /// An access unit, in the driver's memory until this is dropped.
 pub struct Coded<'a> {
     bytes: &'a [u8],
@@ -165,25 +174,37 @@ impl Session {
         &self.config
     }
 
-    /// Has `fill` write a picture into the encoder's memory, and submits it. Of [`SURFACES`] pictures the oldest must have
-    /// been collected before the next is encoded. `time_us` goes with the picture; it must grow.
-    pub fn encode(&mut self, idr: bool, time_us: u64, fill: impl FnOnce(Input<'_>) -> Result<()>) -> Result<Pending> {
+    /// The device that encodes.
+    pub fn context(&self) -> &Arc<Context> {
+        &self.shared.core.encoder.context
+    }
+
+    /// Has `write` make a picture in the encoder's memory, complete when it returns, and submits it. Of [`SURFACES`]
+    /// pictures the oldest must have been collected before the next is encoded. `time_us` goes with the picture; it must grow.
+    pub fn encode(
+        &mut self,
+        idr: bool,
+        time_us: u64,
+        write: impl FnOnce(&mut Surface) -> Result<()>,
+    ) -> Result<Pending> {
         let core = &self.shared.core;
         let surface = self.frame as usize % SURFACES;
         if self.shared.busy[surface].load(Ordering::Acquire) {
             return Err(Error::bug("a picture was to be encoded before an old one was collected"));
         }
         let _current = core.encoder.context.current()?;
-        let input = core.inputs.lock().unwrap().get(surface).copied();
+        let mut input = core.inputs[surface].lock().unwrap();
+        let input = input.as_mut();
         let input = input.ok_or_else(|| Error::failed("NVENC failed").cause("the session has lost its buffers"))?;
-        let pitch = self.fill(input, fill)?;
+        write(&mut input.surface)?;
+        let mapped = input.map(&core.encoder).map_err(Failure::error)?;
         let mut params = picture();
         params.inputWidth = self.config.width;
         params.inputHeight = self.config.height;
-        params.inputPitch = pitch as u32;
+        params.inputPitch = input.surface.pitch() as u32;
         params.frameIdx = self.frame;
         params.inputTimeStamp = time_us;
-        params.inputBuffer = input.as_ptr();
+        params.inputBuffer = mapped.as_ptr();
         params.outputBitstream = core.outputs[surface].as_ptr();
         params.bufferFmt = core.format.raw();
         if idr {
@@ -192,45 +213,14 @@ impl Session {
         }
         // SAFETY: the encoder is live, the structure whole; its buffers are the encoder's, and no picture is in them.
         let submitted = patiently(|| unsafe { call!(core.encoder, nvEncEncodePicture, &mut params) });
-        submitted.map_err(|failure| failure.error())?;
+        if let Err(failure) = submitted {
+            input.unmap(&core.encoder);
+            return Err(failure.error());
+        }
         core.fed.store(true, Ordering::Relaxed);
         self.shared.busy[surface].store(true, Ordering::Release);
         self.frame = self.frame.wrapping_add(1);
         Ok(Pending { surface })
-    }
-
-    /// Locks an input, has it written, and unlocks it however that ends; gives its pitch.
-    fn fill(&self, input: NonNull<c_void>, fill: impl FnOnce(Input<'_>) -> Result<()>) -> Result<usize> {
-        let core = &self.shared.core;
-        let mut lock = sys::NV_ENC_LOCK_INPUT_BUFFER {
-            version: sys::NV_ENC_LOCK_INPUT_BUFFER_VER,
-            inputBuffer: input.as_ptr(),
-            ..Default::default()
-        };
-        // SAFETY: the encoder is live, the structure whole, the buffer the encoder's and not locked.
-        patiently(|| unsafe { call!(core.encoder, nvEncLockInputBuffer, &mut lock) })
-            .map_err(|failure| failure.error())?;
-        let _unlock = Defer(|| {
-            // SAFETY: the buffer is locked, and what it lent is not used any more.
-            unsafe { call!(core.encoder, nvEncUnlockInputBuffer, input.as_ptr()) }
-                .unwrap_or_else(|failure| failure.note());
-        });
-        let pitch = lock.pitch as usize;
-        if lock.bufferDataPtr.is_null() || pitch < core.format.row(self.config.width as usize) {
-            return Err(
-                Error::failed("NVENC failed").cause(format!("an input of pitch {pitch} at {:p}", lock.bufferDataPtr))
-            );
-        }
-        // SAFETY: a locked input has that many bytes at its pitch (rows of the height that it was made with, and of NV12 half
-        // as many more), which are ours until it is unlocked.
-        let bytes = unsafe {
-            slice::from_raw_parts_mut(
-                lock.bufferDataPtr.cast::<u8>(),
-                core.format.bytes(pitch, self.config.height as usize),
-            )
-        };
-        fill(Input { bytes, pitch })?;
-        Ok(pitch)
     }
 
     /// Changes bit rate, frame rate and size in place. Only a new size, for which every picture must have been collected,
@@ -268,7 +258,7 @@ impl Session {
         self.config = *config;
         core.encoder.pin_level(&mut self.settings);
         if resized {
-            core.make_inputs(config.width, config.height).map_err(|failure| failure.error())?;
+            core.make_inputs(config.width, config.height).map_err(Stopped::error)?;
             // Who asks is told the old size otherwise, which is no reason to fail.
             let _ = self.shared.slot.resize(config.width, config.height);
         }
@@ -282,13 +272,11 @@ impl Collector {
         let shared = &*self.shared;
         let core = &shared.core;
         let current = core.encoder.context.current()?;
-        let mut lock = MaybeUninit::<sys::NV_ENC_LOCK_BITSTREAM>::zeroed();
+        let mut lock = locking(core.outputs[pending.surface]);
         let whole = lock.as_mut_ptr();
         // SAFETY: the encoder is live, the bitstream buffer the encoder's and not locked; the fields are places in zeroed
         // memory. What comes back is read field by field: a newer driver may name picture types that the crate lacks.
         let (bytes, key) = unsafe {
-            addr_of_mut!((*whole).version).write(sys::NV_ENC_LOCK_BITSTREAM_VER);
-            addr_of_mut!((*whole).outputBitstream).write(core.outputs[pending.surface].as_ptr());
             patiently(|| call!(core.encoder, nvEncLockBitstream, whole)).map_err(|failure| failure.error())?;
             let start = addr_of!((*whole).bitstreamBufferPtr).read().cast::<u8>();
             let len = addr_of!((*whole).bitstreamSizeInBytes).read() as usize;
@@ -319,8 +307,23 @@ impl Drop for Coded<'_> {
         // SAFETY: the bitstream is locked, and its bytes are not used any more.
         unsafe { call!(core.encoder, nvEncUnlockBitstream, core.outputs[self.surface].as_ptr()) }
             .unwrap_or_else(|failure| failure.note());
+        if let Some(input) = &mut *core.inputs[self.surface].lock().unwrap() {
+            input.unmap(&core.encoder);
+        }
         self.shared.busy[self.surface].store(false, Ordering::Release);
     }
+}
+
+/// What locking a bitstream buffer takes.
+fn locking(output: NonNull<c_void>) -> MaybeUninit<sys::NV_ENC_LOCK_BITSTREAM> {
+    let mut lock = MaybeUninit::<sys::NV_ENC_LOCK_BITSTREAM>::zeroed();
+    let whole = lock.as_mut_ptr();
+    // SAFETY: the fields are places in zeroed memory.
+    unsafe {
+        addr_of_mut!((*whole).version).write(sys::NV_ENC_LOCK_BITSTREAM_VER);
+        addr_of_mut!((*whole).outputBitstream).write(output.as_ptr());
+    }
+    lock
 }
 
 /// Why no session came of a device.
@@ -334,6 +337,14 @@ impl Stopped {
         match self {
             Stopped::Call(failure) => matches!(failure.code, 1 | 2),
             Stopped::Refused(refused) => refused.cause == Cause::NoEngine,
+        }
+    }
+
+    /// That of a session that had been open.
+    fn error(self) -> Error {
+        match self {
+            Stopped::Call(failure) => failure.error(),
+            Stopped::Refused(refused) => refused.error,
         }
     }
 }
@@ -370,7 +381,7 @@ fn build(api: &'static Api, device: &Device, config: &Config, ample: (u32, u32))
     let encoder = Encoder::new(api, context.clone(), device, config);
     let room = (config.width, config.height);
     let (fed, format) = (AtomicBool::new(false), config.options.input);
-    let mut core = Core { inputs: Mutex::default(), outputs: Vec::new(), fed, room, format, encoder };
+    let mut core = Core { inputs: Default::default(), outputs: Vec::new(), fed, room, format, encoder };
     let _current = context.current()?;
 
     core.encoder.open()?;
@@ -392,13 +403,4 @@ fn build(api: &'static Api, device: &Device, config: &Config, ample: (u32, u32))
         core.outputs.push(core.encoder.create_output()?);
     }
     Ok((core, settings))
-}
-
-/// Runs when dropped.
-struct Defer<F: FnMut()>(F);
-
-impl<F: FnMut()> Drop for Defer<F> {
-    fn drop(&mut self) {
-        (self.0)();
-    }
 }

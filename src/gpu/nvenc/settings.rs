@@ -6,11 +6,15 @@
 
 use std::mem::MaybeUninit;
 use std::ptr::addr_of_mut;
+use std::sync::Arc;
 
 use nvidia_video_codec_sdk::sys::nvEncodeAPI as sys;
 use sys::{NV_ENC_VUI_COLOR_PRIMARIES, NV_ENC_VUI_MATRIX_COEFFS, NV_ENC_VUI_TRANSFER_CHARACTERISTIC};
 
 use super::encoder::Abilities;
+use crate::error::Result;
+use crate::gpu::cuda::Context;
+use crate::gpu::picture::{Nv12, Picture, Surface};
 use crate::gpu::support::Codec;
 
 /// What the user chooses.
@@ -81,32 +85,34 @@ pub enum PictureFormat {
     /// BT.709, limited range, converted by us.
     #[default]
     Nv12,
-    /// RGB, as bytes B, G, R and one that is not looked at. The engine converts it by the matrix of BT.601, limited range,
+    /// RGB, as bytes R, G, B and one that is not looked at (`NV_ENC_BUFFER_FORMAT_ABGR`, which names the bytes of a word from
+    /// its highest down): how gsk's pictures lie on a device. The engine converts it by the matrix of BT.601, limited range,
     /// whatever is asked for (moq-dev/moq's encoder declares it so, and reads it back), and the stream says that.
     Argb,
 }
 
 impl PictureFormat {
-    /// Bytes of a picture whose rows are `pitch` apart.
-    pub fn bytes(self, pitch: usize, height: usize) -> usize {
+    /// Memory for a picture of this kind.
+    pub(super) fn surface(self, context: &Arc<Context>, width: u32, height: u32) -> Result<Surface> {
         match self {
-            PictureFormat::Nv12 => pitch * height * 3 / 2,
-            PictureFormat::Argb => pitch * height,
+            PictureFormat::Nv12 => Nv12::new(context, width, height).map(Surface::Nv12),
+            PictureFormat::Argb => Picture::new(context, width, height).map(Surface::Rgba),
         }
     }
 
-    /// Bytes of a row.
-    pub(super) fn row(self, width: usize) -> usize {
+    /// Bytes of a picture, but for what lies between rows.
+    pub(super) fn bytes(self, width: u32, height: u32) -> usize {
+        let pixels = width as usize * height as usize;
         match self {
-            PictureFormat::Nv12 => width,
-            PictureFormat::Argb => width * 4,
+            PictureFormat::Nv12 => pixels * 3 / 2,
+            PictureFormat::Argb => pixels * 4,
         }
     }
 
     pub(super) fn raw(self) -> sys::NV_ENC_BUFFER_FORMAT {
         match self {
             PictureFormat::Nv12 => sys::NV_ENC_BUFFER_FORMAT::NV_ENC_BUFFER_FORMAT_NV12,
-            PictureFormat::Argb => sys::NV_ENC_BUFFER_FORMAT::NV_ENC_BUFFER_FORMAT_ARGB,
+            PictureFormat::Argb => sys::NV_ENC_BUFFER_FORMAT::NV_ENC_BUFFER_FORMAT_ABGR,
         }
     }
 

@@ -376,3 +376,16 @@ fn an_inventory_is_json_with_null_for_what_is_not_known() {
     assert!(gpu["encoder_capacity"]["av1"].is_null());
     assert_eq!(Codec::Unknown(7).to_string(), "unknown(7)");
 }
+
+#[test]
+fn a_chosen_board_has_its_own_capacity() {
+    let both = ready("550.54.14", vec![geforce(0), rtx(1), a100(2), busy(geforce(3), &[7])]);
+    let of = |board: &str| capacity_of(&both, board);
+    let limited = of("GPU-0");
+    assert_eq!((limited.limit, limited.boards), (Limit::Sessions(8), vec!["GPU-0".to_string()]));
+    assert_eq!(limited.gpus, [0, 3], "sessions on the other GeForce board count too");
+    assert_eq!((of("GPU-1").limit, of("GPU-1").boards), (Limit::Unlimited, vec!["GPU-1".to_string()]));
+    assert_eq!(of("GPU-2").limit, Limit::Sessions(0));
+    assert_eq!(of("GPU-2").from, "no NVENC engine: GPU 2 (NVIDIA A100-SXM4-40GB)");
+    assert_eq!(of("GPU-9").limit, Limit::Unknown, "a board that is gone");
+}

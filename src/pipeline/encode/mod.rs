@@ -3,6 +3,7 @@
 mod jpeg;
 pub mod nvenc;
 mod nvidia;
+pub mod nvjpeg;
 mod openh264;
 mod slots;
 
@@ -10,8 +11,10 @@ use bytes::BytesMut;
 
 pub use self::slots::{NoSlot, Slots, WhenFull};
 use super::frame::{Frame, Size};
+use super::rate::Quality;
 use crate::error::{Error, Kind, Result};
 use crate::gpu;
+use crate::gpu::Chosen;
 pub use crate::gpu::nvenc::Options as NvencOptions;
 use crate::gpu::nvenc::Refused;
 use crate::lease::{Denied, Slot};
@@ -99,8 +102,8 @@ pub struct Config {
     pub fps: f64,
     /// bit/s.
     pub bitrate: u32,
-    /// JPEG quality, 1 to 100.
-    pub quality: u8,
+    /// Of JPEG pictures.
+    pub quality: Quality,
     pub nvenc: NvencOptions,
 }
 
@@ -146,9 +149,14 @@ pub trait Encoder: Send {
 /// Opens a back end.
 pub(crate) enum Open {
     Freely(fn(&Config, Output) -> Result<Box<dyn Encoder>>),
+    /// On a GPU that may not be able to.
+    OnGpu(OpenOnGpu),
     /// Only with a slot of the machine in hand.
     WithSlot(OpenWithSlot),
 }
+
+/// With the chosen GPU's UUID, if one was chosen.
+type OpenOnGpu = fn(&Config, Option<&str>, Output) -> Result<Box<dyn Encoder>, Refused>;
 
 type OpenWithSlot = fn(&Config, Slot, &[String], Output) -> Result<Box<dyn Encoder>, Refused>;
 
@@ -181,7 +189,7 @@ struct Backend {
     choice: Choice,
     codec: Codec,
     hardware: bool,
-    find: fn(Codec) -> Result<Open, Refused>,
+    find: fn(Codec, Option<&Chosen>) -> Result<Open, Refused>,
 }
 
 /// Back ends in order of preference, per codec.
@@ -192,7 +200,7 @@ const TABLE: &[Backend] = &[
         choice: Choice::Openh264,
         codec: Codec::H264,
         hardware: false,
-        find: |_| Ok(Open::Freely(openh264::open)),
+        find: |_, _| Ok(Open::Freely(openh264::open)),
     },
     nvenc(Codec::Hevc),
     nvenc(Codec::Av1),
@@ -202,7 +210,7 @@ const TABLE: &[Backend] = &[
         choice: Choice::Jpeg,
         codec: Codec::Jpeg,
         hardware: false,
-        find: |_| Ok(Open::Freely(jpeg::open)),
+        find: |_, _| Ok(Open::Freely(jpeg::open)),
     },
 ];
 
@@ -235,6 +243,7 @@ enum Tried {
 fn walk<T>(
     codec: Codec,
     choice: Choice,
+    gpu: Option<&Chosen>,
     mut attempt: impl FnMut(&str, Open) -> Result<(T, Option<String>), Tried>,
 ) -> Result<(T, Info), Failure> {
     if codec == Codec::H264 && choice.codec() == Codec::Jpeg {
@@ -253,7 +262,7 @@ fn walk<T>(
             passed = passed.or(Some((row.name, Cause::Requested, detail)));
             continue;
         }
-        match (row.find)(row.codec).map_err(Tried::Unfit).and_then(|open| attempt(row.name, open)) {
+        match (row.find)(row.codec, gpu).map_err(Tried::Unfit).and_then(|open| attempt(row.name, open)) {
             Ok((done, slot)) => {
                 let since = crate::clock::rfc3339_now();
                 // A row that comes before a hardware one in its own right is no fallback.
@@ -286,9 +295,9 @@ fn walk<T>(
     .into())
 }
 
-/// What would encode a codec, and why.
-pub fn preview(codec: Codec, choice: Choice) -> Result<Info> {
-    Ok(walk(codec, choice, |_, _| Ok(((), None))).map(|((), info)| info)?)
+/// What would encode a codec, and why. `gpu`: the one that was chosen.
+pub fn preview(codec: Codec, choice: Choice, gpu: Option<&Chosen>) -> Result<Info> {
+    Ok(walk(codec, choice, gpu, |_, _| Ok(((), None))).map(|((), info)| info)?)
 }
 
 /// A back end that failed at work, and how: it is passed over for a while.
@@ -315,7 +324,7 @@ pub fn open(
     past: Past,
     output: impl Fn() -> Output,
 ) -> Result<(Box<dyn Encoder>, Info), Failure> {
-    walk(config.codec, choice, |backend, open| {
+    walk(config.codec, choice, slots.gpu.as_ref(), |backend, open| {
         if let Some(setback) = past.setback.filter(|setback| setback.backend == backend) {
             return Err(Tried::Unfit(Refused { cause: Cause::Fault, error: setback.error.clone() }));
         }
@@ -331,6 +340,10 @@ pub fn open(
                 Ok(encoder) => Ok((encoder, None)),
                 Err(error) => Err(Tried::Over(Failure::Failed(error))),
             },
+            Open::OnGpu(open) => {
+                let gpu = slots.gpu.as_ref().map(|gpu| gpu.uuid.as_str());
+                open(config, gpu, output()).map(|encoder| (encoder, None)).map_err(Tried::Unfit)
+            }
             Open::WithSlot(open) => with_slot(open, config, slots, output()),
         }
     })
@@ -377,10 +390,10 @@ mod tests {
 
     #[test]
     fn a_choice_binds_its_own_codec() {
-        let info = preview(Codec::H264, Choice::Openh264).unwrap();
+        let info = preview(Codec::H264, Choice::Openh264, None).unwrap();
         assert_eq!((info.backend, info.fallback.unwrap().cause), ("openh264", Cause::Requested));
-        assert_eq!(preview(Codec::Jpeg, Choice::Openh264).unwrap().codec, Codec::Jpeg);
-        assert!(preview(Codec::H264, Choice::Jpeg).unwrap_err().what.contains("JPEG only"));
+        assert_eq!(preview(Codec::Jpeg, Choice::Openh264, None).unwrap().codec, Codec::Jpeg);
+        assert!(preview(Codec::H264, Choice::Jpeg, None).unwrap_err().what.contains("JPEG only"));
         assert_eq!((Choice::Jpeg.codec(), Choice::Auto.codec()), (Codec::Jpeg, Codec::H264));
     }
 
@@ -388,9 +401,9 @@ mod tests {
     fn hevc_and_av1_are_nvencs() {
         for codec in [Codec::Hevc, Codec::Av1] {
             for choice in [Choice::Openh264, Choice::Jpeg, Choice::Nvjpeg] {
-                assert_eq!(preview(codec, choice).unwrap_err().cause.unwrap(), "only NVENC does");
+                assert_eq!(preview(codec, choice, None).unwrap_err().cause.unwrap(), "only NVENC does");
             }
-            match preview(codec, Choice::Auto) {
+            match preview(codec, Choice::Auto, None) {
                 Ok(info) => assert_eq!((info.backend, info.codec, info.fallback), ("nvenc", codec, None)),
                 Err(error) => {
                     assert!(error.what.ends_with("cannot be encoded here") && error.cause.is_some(), "{error}")
@@ -402,7 +415,7 @@ mod tests {
 
     #[test]
     fn auto_takes_what_there_is_and_says_why() {
-        let info = preview(Codec::H264, Choice::Auto).unwrap();
+        let info = preview(Codec::H264, Choice::Auto, None).unwrap();
         assert_eq!(info.fallback.is_none(), info.hardware);
         if let Some(fallback) = info.fallback {
             assert_eq!(fallback.from, "nvenc");

@@ -1,6 +1,6 @@
-//! H.264, HEVC and AV1 by NVENC, from frames in host memory.
+//! H.264, HEVC and AV1 by NVENC.
 //!
-//! Frames are converted straight into the encoder's own memory, on the thread that submits them; a second thread waits for
+//! Frames are converted into the encoder's own memory, on the thread that submits them; a second thread waits for
 //! the access units and hands them to the output, in order. At most `IN_FLIGHT` frames are in the encoder: `submit`
 //! returns when the next one may come, so that it is the newest there is then, and not one that has waited.
 //!
@@ -21,10 +21,10 @@ use bytes::BytesMut;
 use super::{Codec, Config, Encoder, Output, Unit};
 use crate::clock::now_us;
 use crate::error::{Error, Result};
-use crate::gpu::nvenc::{self, Collector, Pending, PictureFormat, Refused, Session};
+use crate::gpu::nvenc::{self, Collector, Pending, Refused, Session};
 use crate::gpu::support;
 use crate::lease::Slot;
-use crate::pipeline::convert::{ToBgra, to_nv12};
+use crate::pipeline::convert::ToSurface;
 use crate::pipeline::frame::Frame;
 use crate::pipeline::sets::is_key;
 use crate::wire::message::HEADER;
@@ -39,8 +39,9 @@ const ANSWER: Duration = Duration::from_secs(1);
 
 /// Opens a session with `slot`, which it keeps until it is closed, on the first of `boards` (UUIDs; none: all) that takes it.
 pub fn open(config: &Config, slot: Slot, boards: &[String], output: Output) -> Result<Box<dyn Encoder>, Refused> {
-    let wanted = settings(config).map_err(|error| Refused { cause: Cause::Fault, error })?;
-    let (session, collector) = Session::open(slot, boards, &wanted)?;
+    let fault = |error| Refused { cause: Cause::Fault, error };
+    let (session, collector) = Session::open(slot, boards, &settings(config).map_err(fault)?)?;
+    let convert = ToSurface::new(session.context()).map_err(fault)?;
     let queue = Arc::new(Queue::default());
     let (alive, ended) = mpsc::channel();
     let (waits, codec) = (queue.clone(), config.codec);
@@ -48,10 +49,8 @@ pub fn open(config: &Config, slot: Slot, boards: &[String], output: Output) -> R
         let _alive = alive;
         collect(collector, codec, &waits, output);
     });
-    let thread =
-        thread.map_err(|error| Refused { cause: Cause::Fault, error: Error::io("cannot start a thread", error) })?;
-    let (config, session, thread) = (config.clone(), Some(session), Some(thread));
-    Ok(Box::new(Nvenc { session, config, to_bgra: ToBgra::default(), queue, thread, ended }))
+    let thread = thread.map_err(|error| fault(Error::io("cannot start a thread", error)))?;
+    Ok(Box::new(Nvenc { session: Some(session), convert, config: config.clone(), queue, thread: Some(thread), ended }))
 }
 
 /// As NVENC names it, if it does.
@@ -73,8 +72,8 @@ fn settings(config: &Config) -> Result<nvenc::Config> {
 struct Nvenc {
     /// Gone only while `self` is dropped.
     session: Option<Session>,
+    convert: ToSurface,
     config: Config,
-    to_bgra: ToBgra,
     queue: Arc<Queue>,
     thread: Option<JoinHandle<()>>,
     /// Disconnected when the thread has ended and given all back.
@@ -91,11 +90,8 @@ impl Encoder for Nvenc {
         self.queue.check()?;
         let mut converted_us = started_us;
         let session = self.session.as_mut().expect("open");
-        let pending = session.encode(idr, frame.captured_us.0, |input| {
-            match self.config.nvenc.input {
-                PictureFormat::Nv12 => to_nv12(&frame, input.bytes, input.pitch)?,
-                PictureFormat::Argb => self.to_bgra.write(&frame, input.bytes, input.pitch)?,
-            }
+        let pending = session.encode(idr, frame.captured_us.0, |surface| {
+            self.convert.write(&frame, surface)?;
             converted_us = now_us();
             Ok(())
         })?;

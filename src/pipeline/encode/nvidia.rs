@@ -3,16 +3,20 @@
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use super::{Cause, Codec, Open, nvenc};
+use super::{Cause, Codec, Open, nvenc, nvjpeg};
 use crate::error::Error;
-use crate::gpu::{self, nvenc::Refused, support};
+use crate::gpu::{self, Chosen, nvenc::Refused, support};
 
 /// How long NVML may take to name the boards.
 const BOARDS: Duration = Duration::from_millis(500);
 
 /// Opens no session: whether a board takes one is seen when it is opened.
-pub fn find_nvenc(codec: Codec) -> Result<Open, Refused> {
+pub fn find_nvenc(codec: Codec, gpu: Option<&Chosen>) -> Result<Open, Refused> {
     gpu::nvenc::find()?;
+    if let Some(gpu) = gpu {
+        let refused = |lack| Refused { cause: Cause::NoEngine, error: Error::missing(lack) };
+        return gpu.no_engine.as_ref().map_or(Ok(Open::WithSlot(nvenc::open)), |lack| Err(refused(lack)));
+    }
     // Boards stay while we run.
     static LACKS: OnceLock<[Option<Refused>; Codec::ALL.len()]> = OnceLock::new();
     let lacks = LACKS.get_or_init(|| {
@@ -47,15 +51,8 @@ fn no_engine(inventory: &gpu::Inventory) -> Option<Refused> {
     (verdict.cause == Some(Cause::NoEngine)).then(|| Refused { cause: Cause::NoEngine, error: error() })
 }
 
-pub fn find_nvjpeg(_: Codec) -> Result<Open, Refused> {
-    let library = "libnvjpeg.so.12";
-    let refused = |cause, what| Err(Refused { cause, error: Error::missing(what) });
-    // SAFETY: NVIDIA's libraries have no initialisers that depend on anything of ours.
-    match unsafe { libloading::Library::new(library) } {
-        Err(_) => refused(Cause::NoDriver, format!("{library} is not on this host")),
-        Ok(_) => {
-            let version = env!("CARGO_PKG_VERSION");
-            refused(Cause::NoEngine, format!("{library} is here, but gsk {version} makes JPEG on the CPU only"))
-        }
-    }
+/// Asks no board: whether one takes it is seen when it is opened.
+pub fn find_nvjpeg(_: Codec, _gpu: Option<&Chosen>) -> Result<Open, Refused> {
+    gpu::nvjpeg::find()?;
+    Ok(Open::OnGpu(nvjpeg::open))
 }

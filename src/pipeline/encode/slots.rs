@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::Codec;
 use crate::error::Result;
-use crate::gpu::{self, Capacity};
+use crate::gpu::{self, Capacity, Chosen};
 use crate::lease::broker::holder;
 use crate::lease::{Denied, Pool, Refusal, Slot};
 use crate::pipeline::frame::Size;
@@ -59,13 +59,15 @@ pub struct Slots {
     /// The worker's name and source, for those who ask who holds a slot.
     pub instance_id: String,
     pub source: String,
+    /// The GPU to encode on, where one was chosen.
+    pub gpu: Option<Chosen>,
     /// What the machine bears, once that is known: it stays as it is while we run.
     capacity: Mutex<Option<Capacity>>,
 }
 
 impl Slots {
     pub fn new(most: Option<u32>, when_full: WhenFull, instance_id: String, source: String) -> Slots {
-        Slots { most, when_full, instance_id, source, capacity: Mutex::default() }
+        Slots { most, when_full, instance_id, source, gpu: None, capacity: Mutex::default() }
     }
 
     /// Takes a slot for an encoder; with the GPUs to open it on, the best first (none: any).
@@ -80,7 +82,7 @@ impl Slots {
         };
         let capacity = self.capacity(DRIVER)?;
         let slot = Pool::open()?.take(capacity.limit, || capacity.pids(DRIVER), record)?;
-        Ok((slot, capacity.boards))
+        Ok((slot, self.gpu.as_ref().map_or(capacity.boards, |gpu| vec![gpu.uuid.clone()])))
     }
 
     /// Whether there is one to be had now.
@@ -108,7 +110,7 @@ impl Slots {
         if let Some(known) = &*self.capacity.lock().unwrap() {
             return Ok(known.clone());
         }
-        let capacity = gpu::limit(self.most, time)?;
+        let capacity = gpu::limit(self.gpu.as_ref().and_then(|gpu| gpu.board.as_deref()), self.most, time)?;
         *self.capacity.lock().unwrap() = Some(capacity.clone());
         Ok(capacity)
     }

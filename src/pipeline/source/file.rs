@@ -3,7 +3,6 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
-use std::sync::Arc;
 
 use super::{Context, End, Info, Next, Options, Source, y4m};
 use crate::clock::now_us;
@@ -106,7 +105,7 @@ impl Source for File {
             range,
             captured_us: (began_us, now_us()),
             view: 0,
-            pixels: Arc::new(pixels),
+            pixels: pixels.into(),
         }))
     }
 }

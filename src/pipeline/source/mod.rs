@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use super::frame::{Frame, PixelFormat, Pool, Size};
 use super::inputs::Inputs;
 use crate::error::{Error, Result};
+use crate::gpu::Chosen;
 use crate::output::text;
 
 /// Where the pictures come from.
@@ -106,6 +107,8 @@ pub struct Options {
     /// A file begins again at its end.
     pub repeat: bool,
     pub restart: Restart,
+    /// The GPU to draw on, where one was chosen.
+    pub gpu: Option<Chosen>,
 }
 
 /// What an open source is.

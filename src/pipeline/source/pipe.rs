@@ -1,7 +1,6 @@
 //! Frames from a descriptor: raw, or YUV4MPEG2 where the stream says so itself.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::Arc;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -175,7 +174,7 @@ impl Frames {
             range: layout.range,
             captured_us: (began_us, now_us()),
             view,
-            pixels: Arc::new(partial.buffer.expect("a whole frame")),
+            pixels: partial.buffer.expect("a whole frame").into(),
         }
     }
 

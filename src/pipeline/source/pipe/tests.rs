@@ -1,6 +1,8 @@
 use std::sync::mpsc::{Sender, channel};
 use std::time::{Duration, Instant};
 
+use std::sync::Arc;
+
 use super::*;
 use crate::error::Kind;
 use crate::pipeline::frame::Pool;
@@ -9,7 +11,7 @@ use crate::pipeline::source::{Restart, Spec};
 const SIZE: Size = Size::new(18, 16);
 
 fn options(size: Option<Size>, format: PixelFormat) -> Options {
-    Options { spec: Spec::Stdin, size, format, fps: 30.0, repeat: false, restart: Restart::Never }
+    Options { spec: Spec::Stdin, size, format, fps: 30.0, repeat: false, restart: Restart::Never, gpu: None }
 }
 
 fn context() -> Context {
@@ -78,7 +80,7 @@ fn whole(frames: &[Frame], pictures: &[Vec<u8>], format: PixelFormat) {
     let mut last = 0;
     for (n, (frame, picture)) in frames.iter().zip(pictures).enumerate() {
         assert_eq!((frame.sequence, frame.size, frame.format), (n as u64, SIZE, format));
-        assert!(frame.pixels[..] == picture[..], "{format:?}, frame {n}");
+        assert!(frame.host().unwrap() == &picture[..], "{format:?}, frame {n}");
         assert!(frame.captured_us.0 >= last && frame.captured_us.1 >= frame.captured_us.0);
         last = frame.captured_us.1;
     }
@@ -196,7 +198,7 @@ fn a_hang_is_told_once_and_soon_and_then_the_frame_goes_on() {
     assert!(reason.contains("100 of 432 bytes of frame 4"), "{reason}");
     send.send(stream[cut..].to_vec()).unwrap();
     let Ok(Read::Frame(frame)) = frames.next(&context) else { panic!("no frame") };
-    assert!(frame.pixels[..] == pictures[3][..]);
+    assert!(frame.host().unwrap() == &pictures[3][..]);
     let Ok(Read::Stalled(reason)) = frames.next(&context) else { panic!("no stall") };
     assert!(reason.contains("after frame 4"), "{reason}");
     drop(send);

@@ -1,6 +1,8 @@
-//! Draws the scene with OpenGL, into a texture of a framebuffer object.
+//! Draws the scene with OpenGL, into a texture of a framebuffer object, for CUDA to capture or to be read back.
 //!
-//! All is drawn upside down, so that the texture's first row, which is the first to be read back, is the picture's top.
+//! All is drawn upside down, so that the texture's first row, which is the first to be taken, is the picture's top.
+
+use std::sync::Arc;
 
 use glow::{HasContext, PixelPackData, PixelUnpackData};
 
@@ -8,7 +10,9 @@ use super::backdrop::Image;
 use super::model::{HALF_LINE, Shape};
 use super::overlay::{Layers, Sprite};
 use crate::error::{Error, Result};
-use crate::gpu::egl;
+use crate::gpu::interop::{self, Capture};
+use crate::gpu::picture::Picture;
+use crate::gpu::{cuda, egl};
 use crate::pipeline::frame::Size;
 
 /// Position (x, y), two floats that the program gives meaning to, and a colour: 20 bytes.
@@ -47,10 +51,14 @@ void main() { pixel = texelFetch(atlas, ivec2(with), 0) * tint; }";
 pub struct Renderer {
     size: Size,
     name: String,
+    /// CUDA's hold on `texture`, once it was asked for.
+    capture: Option<Capture>,
     gl: glow::Context,
     shapes: glow::Program,
     sprites: glow::Program,
     picture: glow::Framebuffer,
+    /// What `picture` draws into.
+    texture: glow::Texture,
     backdrop: glow::Framebuffer,
     /// The backdrop with what stands still on it.
     ground: glow::Framebuffer,
@@ -63,10 +71,11 @@ pub struct Renderer {
 }
 
 impl Renderer {
-    /// For pictures of `size`. Before the first, [`Renderer::load`] and [`Renderer::ground`] are due.
-    pub fn open(size: Size) -> Result<Renderer> {
+    /// For pictures of `size`, on the GPU of CUDA's number `cuda` or the best there is. Before the first, [`Renderer::load`]
+    /// and [`Renderer::ground`] are due.
+    pub fn open(size: Size, cuda: Option<u32>) -> Result<Renderer> {
         let missing = |cause: String| Error::missing("there is no OpenGL").cause(cause);
-        let context = egl::Context::open().map_err(missing)?;
+        let context = egl::Context::open(cuda).map_err(missing)?;
         // SAFETY: here and in every block below, the context is current on this thread, and the objects that calls name
         // are of this context and not deleted before it.
         unsafe {
@@ -81,8 +90,8 @@ impl Renderer {
             let sprites = program(&gl, context.es, SPRITES, size).map_err(failed)?;
             gl.use_program(Some(shapes));
             gl.uniform_1_f32(gl.get_uniform_location(shapes, "reach").as_ref(), HALF_LINE + 0.5);
-            let picture = target(&gl, size).map_err(failed)?;
-            let ground = target(&gl, size).map_err(failed)?;
+            let (picture, texture) = target(&gl, size).map_err(failed)?;
+            let (ground, _) = target(&gl, size).map_err(failed)?;
             let backdrop = gl.create_framebuffer().map_err(failed)?;
             let atlas = gl.create_framebuffer().map_err(failed)?;
             let vertices = vertices(&gl).map_err(failed)?;
@@ -94,9 +103,11 @@ impl Renderer {
             Ok(Renderer {
                 size,
                 name,
+                capture: None,
                 shapes,
                 sprites,
                 picture,
+                texture,
                 backdrop,
                 ground,
                 atlas,
@@ -112,6 +123,11 @@ impl Renderer {
     /// What OpenGL calls the renderer.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Why it is not on the GPU that was chosen.
+    pub fn astray(&self) -> Option<&str> {
+        self.context.astray.as_deref()
     }
 
     /// Hands over the images that never change; the backdrop is of the pictures' size.
@@ -134,10 +150,19 @@ impl Renderer {
         self.check("loading images")
     }
 
-    /// Draws into the picture's texture and reads that back: RGBA, rows top-down, tight.
-    pub fn draw(&mut self, layers: &Layers, out: &mut [u8]) -> Result<()> {
+    /// Draws into the picture's texture, which is complete on the GPU's own time.
+    pub fn draw(&mut self, layers: &Layers) -> Result<()> {
         self.context.make_current().map_err(fault)?;
-        self.render(layers);
+        self.copy(self.ground, self.picture, &[self.whole()]);
+        self.quads(self.shapes, self.picture, &layers.shapes, shape_corners);
+        self.copy(self.atlas, self.picture, &layers.panels);
+        self.quads(self.sprites, self.picture, &layers.sprites, sprite_corners);
+        self.check("drawing")
+    }
+
+    /// Reads the drawn picture back: RGBA, rows top-down, tight.
+    pub fn read(&self, out: &mut [u8]) -> Result<()> {
+        self.context.make_current().map_err(fault)?;
         let (width, height) = (self.size.width as i32, self.size.height as i32);
         // SAFETY: see `open`; glow checks nothing, so the length is checked here.
         unsafe {
@@ -145,7 +170,21 @@ impl Renderer {
             self.gl.bind_framebuffer(glow::READ_FRAMEBUFFER, Some(self.picture));
             self.gl.read_pixels(0, 0, width, height, glow::RGBA, glow::UNSIGNED_BYTE, PixelPackData::Slice(Some(out)));
         }
-        self.check("drawing")
+        self.check("reading a picture back")
+    }
+
+    /// The drawn picture in the memory of the GPU that drew it.
+    pub fn capture(&mut self) -> Result<Picture> {
+        self.context.make_current().map_err(fault)?;
+        let capture = match self.capture.take() {
+            Some(capture) => capture,
+            None => {
+                let context = Arc::new(cuda::Context::retain(&interop::device(&self.context)?)?);
+                Capture::new(&context, self.texture.0.get(), self.size.width, self.size.height)?
+            }
+        };
+        // One that has failed is not tried again.
+        self.capture.insert(capture).take().inspect_err(|_| self.capture = None)
     }
 
     /// Keeps these shapes under those of every picture to come.
@@ -154,14 +193,6 @@ impl Renderer {
         self.copy(self.backdrop, self.ground, &[self.whole()]);
         self.quads(self.shapes, self.ground, shapes, shape_corners);
         self.check("drawing the floor")
-    }
-
-    /// Draws into the picture's texture, which is complete on the GPU's own time.
-    fn render(&mut self, layers: &Layers) {
-        self.copy(self.ground, self.picture, &[self.whole()]);
-        self.quads(self.shapes, self.picture, &layers.shapes, shape_corners);
-        self.copy(self.atlas, self.picture, &layers.panels);
-        self.quads(self.sprites, self.picture, &layers.sprites, sprite_corners);
     }
 
     fn whole(&self) -> Sprite {
@@ -206,6 +237,14 @@ impl Renderer {
             glow::NO_ERROR => Ok(()),
             code => Err(fault(format!("{what}: error {code:#06x}"))),
         }
+    }
+}
+
+impl Drop for Renderer {
+    fn drop(&mut self) {
+        // CUDA lets the texture go where its context is current; without one there is nobody to tell.
+        let _ = self.context.make_current();
+        self.capture = None;
     }
 }
 
@@ -255,13 +294,13 @@ unsafe fn texture(gl: &glow::Context, size: Size, pixels: Option<&[u8]>) -> Resu
 
 /// # Safety
 /// As for [`program`].
-unsafe fn target(gl: &glow::Context, size: Size) -> Result<glow::Framebuffer, String> {
+unsafe fn target(gl: &glow::Context, size: Size) -> Result<(glow::Framebuffer, glow::Texture), String> {
     // SAFETY: as the caller promises.
     unsafe {
         let texture = texture(gl, size, None)?;
         let frame = gl.create_framebuffer()?;
         attach(gl, frame, texture)?;
-        Ok(frame)
+        Ok((frame, texture))
     }
 }
 

@@ -15,6 +15,7 @@ mod overlay;
 mod vector;
 
 use crate::error::{Error, Result};
+use crate::gpu::picture::Picture;
 use crate::pipeline::frame::Size;
 use crate::wire::input::Event;
 
@@ -67,21 +68,22 @@ enum Renderer {
 
 impl Scene {
     /// Opens the best renderer that this host has: OpenGL on the GPU, OpenGL on Mesa, or the CPU. Even sides from 16 to
-    /// 8192 pixels.
-    pub fn open(size: Size) -> Scene {
-        Scene::with_gl(size).unwrap_or_else(|error| Scene::with_cpu(size, Some(error.cause.unwrap_or(error.what))))
+    /// 8192 pixels. `cuda`: CUDA's number of the GPU that is to draw, where one was chosen.
+    pub fn open(size: Size, cuda: Option<u32>) -> Scene {
+        Scene::with_gl(size, cuda)
+            .unwrap_or_else(|error| Scene::with_cpu(size, Some(error.cause.unwrap_or(error.what))))
     }
 
     /// Opens this renderer or none.
     pub fn open_with(size: Size, backend: Backend) -> Result<Scene> {
         match backend {
-            Backend::Gl => Scene::with_gl(size),
+            Backend::Gl => Scene::with_gl(size, None),
             Backend::Cpu => Ok(Scene::with_cpu(size, None)),
         }
     }
 
-    fn with_gl(size: Size) -> Result<Scene> {
-        let renderer = gl::Renderer::open(size)?;
+    fn with_gl(size: Size, cuda: Option<u32>) -> Result<Scene> {
+        let renderer = gl::Renderer::open(size, cuda)?;
         let name = format!("OpenGL, {}", renderer.name());
         let overlay = Overlay::new(size, &name);
         renderer.load(&backdrop::image(size), overlay.atlas())?;
@@ -124,6 +126,14 @@ impl Scene {
         self.fallback.as_deref()
     }
 
+    /// Why OpenGL does not draw on the GPU that was chosen.
+    pub fn astray(&self) -> Option<&str> {
+        match &self.renderer {
+            Renderer::Gl(gl) => gl.astray(),
+            Renderer::Cpu(_) => None,
+        }
+    }
+
     /// A viewer's input. Dragging with the primary button orbits; with the secondary or middle one, or with shift, it
     /// pans. The wheel, + and - zoom, arrows orbit, 0 and Home go back to the first view, space stops and resumes time.
     pub fn input(&mut self, event: &Event) {
@@ -136,15 +146,12 @@ impl Scene {
         }
     }
 
-    /// Draws into `out`: RGBA, width x height x 4 bytes, rows top-down, tight.
+    /// Draws the next picture, for [`Scene::read`] or [`Scene::capture`] to give.
     ///
     /// `now_us` is a monotonic time. The animation depends only on how much of it has gone by unpaused since the first
     /// call. `wall_ms` goes into the time mark. False if the picture would be the last one again (time stands still, and
-    /// so does the camera): then nothing is drawn, and `out` is as it was.
-    pub fn draw(&mut self, now_us: u64, wall_ms: u64, out: &mut [u8]) -> Result<bool> {
-        if out.len() != self.size.pixels() * 4 {
-            return Err(Error::bug(format!("{} bytes for a picture of {} in RGBA", out.len(), self.size)));
-        }
+    /// so does the camera): then nothing is drawn.
+    pub fn draw(&mut self, now_us: u64, wall_ms: u64) -> Result<bool> {
         let passed_us = now_us.saturating_sub(self.last_us.unwrap_or(now_us));
         self.last_us = Some(now_us);
         self.rig.advance(passed_us as f32 / 1e6);
@@ -168,13 +175,34 @@ impl Scene {
         shapes.clear();
         self.model.draw(seconds, &view, shapes);
         self.overlay.draw(self.frame, seconds, wall_ms, &mut self.layers);
-        match &mut self.renderer {
-            Renderer::Gl(gl) => gl.draw(&self.layers, out)?,
-            Renderer::Cpu(cpu) => cpu.draw(&self.layers, out),
+        if let Renderer::Gl(gl) = &mut self.renderer {
+            gl.draw(&self.layers)?;
         }
         self.frame += 1;
         self.drawn = Some(self.rig.camera);
         Ok(true)
+    }
+
+    /// The picture drawn last: RGBA, width x height x 4 bytes, rows top-down, tight.
+    pub fn read(&self, out: &mut [u8]) -> Result<()> {
+        if out.len() != self.size.pixels() * 4 {
+            return Err(Error::bug(format!("{} bytes for a picture of {} in RGBA", out.len(), self.size)));
+        }
+        match &self.renderer {
+            Renderer::Gl(gl) => gl.read(out),
+            Renderer::Cpu(cpu) => {
+                cpu.draw(&self.layers, out);
+                Ok(())
+            }
+        }
+    }
+
+    /// The same in the memory of the GPU that drew it; `None` where the CPU did.
+    pub fn capture(&mut self) -> Result<Option<Picture>> {
+        match &mut self.renderer {
+            Renderer::Gl(gl) => gl.capture().map(Some),
+            Renderer::Cpu(_) => Ok(None),
+        }
     }
 }
 

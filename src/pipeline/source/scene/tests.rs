@@ -16,7 +16,9 @@ fn scenes(size: Size) -> Vec<Scene> {
 
 fn draw(scene: &mut Scene, now_us: u64, wall_ms: u64) -> Option<Vec<u8>> {
     let mut out = vec![7; scene.size.pixels() * 4];
-    scene.draw(now_us, wall_ms, &mut out).unwrap().then_some(out)
+    let drawn = scene.draw(now_us, wall_ms).unwrap();
+    scene.read(&mut out).unwrap();
+    drawn.then_some(out)
 }
 
 fn drag(dx: f32) -> Event {
@@ -125,12 +127,12 @@ fn both_renderers_show_the_same_scene() {
 #[test]
 fn the_wrong_length_is_refused() {
     let mut scene = Scene::open_with(HD, Backend::Cpu).unwrap();
-    assert!(scene.draw(0, 0, &mut [0; 16]).is_err());
+    assert!(scene.draw(0, 0).unwrap() && scene.read(&mut [0; 16]).is_err());
     assert!(scene.fallback().is_none() && scene.renderer() == "CPU");
 }
 
 #[test]
 fn open_takes_opengl_or_says_why_not() {
-    let scene = Scene::open(HD);
+    let scene = Scene::open(HD, None);
     assert_eq!(scene.fallback().is_none(), scene.renderer().starts_with("OpenGL, "), "{:?}", scene.fallback());
 }

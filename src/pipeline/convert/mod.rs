@@ -1,15 +1,21 @@
-//! Colour conversion on the CPU: whatever a source gives, to what an encoder takes.
+//! Colour conversion: whatever a source gives, to what an encoder takes. Frames in host memory are converted by the CPU, those
+//! on a device by the device.
 //!
 //! H.264 is BT.709 limited range (its VUI says so), JPEG is BT.601 full range (JFIF): for JPEG, YUV frames go back to
-//! RGB here, and the JPEG library converts them.
+//! RGB here, and the JPEG library converts them, or for a GPU's encoder this module does.
 
 use yuv::{
     BufferStoreMut, YuvBiPlanarImage, YuvBiPlanarImageMut, YuvConversionMode, YuvPlanarImage, YuvPlanarImageMut,
     YuvRange, YuvStandardMatrix,
 };
 
+mod device;
+
+use self::device::FromDevice;
+pub use self::device::{ToPlanar, ToSurface};
 use super::frame::{Frame, PixelFormat, Range, Size};
 use crate::error::{Error, Result};
+use crate::gpu::convert::Matrix;
 
 /// Planes Y (w×h), U and V (w/2×h/2), each with its stride in bytes.
 pub type Planes<'a> = [(&'a [u8], usize); 3];
@@ -26,19 +32,23 @@ fn split(pixels: &[u8], size: Size) -> Planes<'_> {
 #[derive(Default)]
 pub struct ToI420 {
     scratch: Vec<u8>,
+    device: FromDevice,
 }
 
 impl ToI420 {
     pub fn planes<'a>(&'a mut self, frame: &'a Frame) -> Result<Planes<'a>> {
         let size = frame.size;
+        if let Some(picture) = frame.picture() {
+            return Ok(split(self.device.i420(picture, &Matrix::BT709_LIMITED)?, size));
+        }
         if frame.format == PixelFormat::I420 && frame.range == Range::Limited {
-            return Ok(split(&frame.pixels, size));
+            return Ok(split(frame.host()?, size));
         }
         self.scratch.resize(PixelFormat::I420.bytes(size), 0);
         match frame.format {
             PixelFormat::I420 | PixelFormat::Nv12 => match frame.range {
-                Range::Limited => yuv_to_i420(frame, &mut self.scratch, |y| y, |c| c),
-                Range::Full => yuv_to_i420(frame, &mut self.scratch, limit_luma, limit_chroma),
+                Range::Limited => yuv_to_i420(frame, &mut self.scratch, |y| y, |c| c)?,
+                Range::Full => yuv_to_i420(frame, &mut self.scratch, limit_luma, limit_chroma)?,
             },
             PixelFormat::Rgb24 => self.take_rgb(frame, 3, yuv::rgb_to_yuv420)?,
             PixelFormat::Rgba => self.take_rgb(frame, 4, yuv::rgba_to_yuv420)?,
@@ -66,7 +76,7 @@ impl ToI420 {
             width,
             height,
         };
-        convert(&mut image, &frame.pixels, width * bytes, YuvRange::Limited, MATRIX, YuvConversionMode::Balanced)
+        convert(&mut image, frame.host()?, width * bytes, YuvRange::Limited, MATRIX, YuvConversionMode::Balanced)
             .map_err(failed)
     }
 }
@@ -75,24 +85,21 @@ impl ToI420 {
 type FromRgb<Image> =
     fn(&mut Image, &[u8], u32, YuvRange, YuvStandardMatrix, YuvConversionMode) -> Result<(), yuv::YuvError>;
 
-/// Writes a frame as NV12, BT.709 limited range: luma rows `pitch` bytes apart, then rows of interleaved chroma as far
-/// apart. `out` is only written to, row by row, so that it may be memory of a device.
+/// Writes a frame of host memory as NV12, BT.709 limited range: luma rows `pitch` bytes apart, then rows of interleaved chroma as far
+/// apart.
 ///
 /// # Panics
 /// If `out` holds less than a picture at that pitch.
-pub fn to_nv12(frame: &Frame, out: &mut [u8], pitch: usize) -> Result<()> {
+fn to_nv12(frame: &Frame, out: &mut [u8], pitch: usize) -> Result<()> {
     let (y, uv) = out[..pitch * frame.size.height as usize * 3 / 2].split_at_mut(pitch * frame.size.height as usize);
     match frame.format {
         PixelFormat::Rgb24 => rgb_to_nv12(frame, 3, y, uv, pitch, yuv::rgb_to_yuv_nv12),
         PixelFormat::Rgba => rgb_to_nv12(frame, 4, y, uv, pitch, yuv::rgba_to_yuv_nv12),
         PixelFormat::Bgra => rgb_to_nv12(frame, 4, y, uv, pitch, yuv::bgra_to_yuv_nv12),
-        PixelFormat::I420 | PixelFormat::Nv12 => {
-            match frame.range {
-                Range::Limited => yuv_to_nv12(frame, y, uv, pitch, |y| y, |c| c),
-                Range::Full => yuv_to_nv12(frame, y, uv, pitch, limit_luma, limit_chroma),
-            }
-            Ok(())
-        }
+        PixelFormat::I420 | PixelFormat::Nv12 => match frame.range {
+            Range::Limited => yuv_to_nv12(frame, y, uv, pitch, |y| y, |c| c),
+            Range::Full => yuv_to_nv12(frame, y, uv, pitch, limit_luma, limit_chroma),
+        },
     }
 }
 
@@ -113,22 +120,24 @@ fn rgb_to_nv12<'a>(
         width,
         height,
     };
-    convert(&mut image, &frame.pixels, width * bytes, YuvRange::Limited, MATRIX, YuvConversionMode::Balanced)
+    convert(&mut image, frame.host()?, width * bytes, YuvRange::Limited, MATRIX, YuvConversionMode::Balanced)
         .map_err(failed)
 }
 
 #[inline]
-fn yuv_to_i420(frame: &Frame, out: &mut [u8], luma: impl Fn(u8) -> u8, chroma: impl Fn(u8) -> u8) {
-    let (from_y, from_c) = frame.pixels.split_at(frame.size.pixels());
+fn yuv_to_i420(frame: &Frame, out: &mut [u8], luma: impl Fn(u8) -> u8, chroma: impl Fn(u8) -> u8) -> Result<()> {
+    let (from_y, from_c) = frame.host()?.split_at(frame.size.pixels());
     let (y, c) = out.split_at_mut(frame.size.pixels());
     map(from_y, y, luma);
     if frame.format == PixelFormat::I420 {
-        return map(from_c, c, chroma);
+        map(from_c, c, chroma);
+        return Ok(());
     }
     let (u, v) = c.split_at_mut(frame.size.pixels() / 4);
     for ((&[from_u, from_v], u), v) in from_c.as_chunks::<2>().0.iter().zip(u).zip(v) {
         (*u, *v) = (chroma(from_u), chroma(from_v));
     }
+    Ok(())
 }
 
 #[inline]
@@ -139,9 +148,9 @@ fn yuv_to_nv12(
     pitch: usize,
     luma: impl Fn(u8) -> u8,
     chroma: impl Fn(u8) -> u8,
-) {
+) -> Result<()> {
     let width = frame.size.width as usize;
-    let (from_y, from_c) = frame.pixels.split_at(frame.size.pixels());
+    let (from_y, from_c) = frame.host()?.split_at(frame.size.pixels());
     for (to, from) in y.chunks_mut(pitch).zip(from_y.chunks_exact(width)) {
         map(from, to, &luma);
     }
@@ -149,7 +158,7 @@ fn yuv_to_nv12(
         for (to, from) in uv.chunks_mut(pitch).zip(from_c.chunks_exact(width)) {
             map(from, to, &chroma);
         }
-        return;
+        return Ok(());
     }
     let (from_u, from_v) = from_c.split_at(frame.size.pixels() / 4);
     let rows = from_u.chunks_exact(width / 2).zip(from_v.chunks_exact(width / 2));
@@ -158,6 +167,31 @@ fn yuv_to_nv12(
             *pair = [chroma(u), chroma(v)];
         }
     }
+    Ok(())
+}
+
+/// Writes RGB pixels, tightly packed, as I420 in BT.601 full range (JFIF): planes one after another, rows tightly packed.
+fn to_planes(pixels: &[u8], format: PixelFormat, size: Size, out: &mut [u8]) -> Result<()> {
+    let (y, chroma) = out.split_at_mut(size.pixels());
+    let (u, v) = chroma.split_at_mut(size.pixels() / 4);
+    let mut image = YuvPlanarImageMut {
+        y_plane: BufferStoreMut::Borrowed(y),
+        y_stride: size.width,
+        u_plane: BufferStoreMut::Borrowed(u),
+        u_stride: size.width / 2,
+        v_plane: BufferStoreMut::Borrowed(v),
+        v_stride: size.width / 2,
+        width: size.width,
+        height: size.height,
+    };
+    let convert = match format {
+        PixelFormat::Rgb24 => yuv::rgb_to_yuv420,
+        PixelFormat::Bgra => yuv::bgra_to_yuv420,
+        _ => yuv::rgba_to_yuv420,
+    };
+    let row = (format.bytes(size) / size.height as usize) as u32;
+    let mode = YuvConversionMode::Balanced;
+    convert(&mut image, pixels, row, YuvRange::Full, YuvStandardMatrix::Bt601, mode).map_err(failed)
 }
 
 /// As many values as there are in `from`.
@@ -186,22 +220,27 @@ fn limit_chroma(full: u8) -> u8 {
 #[derive(Default)]
 pub struct ToRgb {
     scratch: Vec<u8>,
+    device: FromDevice,
 }
 
 impl ToRgb {
     /// Pixels, tightly packed, and their format: one of the RGB formats.
     pub fn pixels<'a>(&'a mut self, frame: &'a Frame) -> Result<(&'a [u8], PixelFormat)> {
+        if let Some(picture) = frame.picture() {
+            return Ok((self.device.rgba(picture)?, PixelFormat::Rgba));
+        }
         let Size { width, height } = frame.size;
+        let pixels = frame.host()?;
         let range = match frame.range {
             Range::Limited => YuvRange::Limited,
             Range::Full => YuvRange::Full,
         };
         if !matches!(frame.format, PixelFormat::I420 | PixelFormat::Nv12) {
-            return Ok((&frame.pixels, frame.format));
+            return Ok((pixels, frame.format));
         }
         self.scratch.resize(PixelFormat::Rgba.bytes(frame.size), 0);
         if frame.format == PixelFormat::I420 {
-            let [(y, _), (u, _), (v, _)] = split(&frame.pixels, frame.size);
+            let [(y, _), (u, _), (v, _)] = split(pixels, frame.size);
             let (y_stride, half) = (width, width / 2);
             let image = YuvPlanarImage {
                 y_plane: y,
@@ -215,7 +254,7 @@ impl ToRgb {
             };
             yuv::yuv420_to_rgba(&image, &mut self.scratch, width * 4, range, MATRIX).map_err(failed)?;
         } else {
-            let (y_plane, uv_plane) = frame.pixels.split_at(frame.size.pixels());
+            let (y_plane, uv_plane) = pixels.split_at(frame.size.pixels());
             let image = YuvBiPlanarImage { y_plane, y_stride: width, uv_plane, uv_stride: width, width, height };
             let mode = YuvConversionMode::Balanced;
             yuv::yuv_nv12_to_rgba(&image, &mut self.scratch, width * 4, range, MATRIX, mode).map_err(failed)?;
@@ -224,40 +263,22 @@ impl ToRgb {
     }
 }
 
-/// To rows of B, G, R and a byte that nobody looks at.
-#[derive(Default)]
-pub struct ToBgra {
-    rgb: ToRgb,
-}
-
-impl ToBgra {
-    /// Writes a frame's rows `pitch` bytes apart. `out` is only written to, so that it may be memory of a device.
-    ///
-    /// # Panics
-    /// If `out` holds less than a picture at that pitch, or `pitch` less than a row.
-    pub fn write(&mut self, frame: &Frame, out: &mut [u8], pitch: usize) -> Result<()> {
-        let (pixels, format) = self.rgb.pixels(frame)?;
-        let Size { width, height } = frame.size;
-        let row = pixels.len() / height as usize;
-        for (to, from) in out[..pitch * height as usize].chunks_mut(pitch).zip(pixels.chunks_exact(row)) {
-            let to = &mut to[..4 * width as usize];
-            let pixels = to.as_chunks_mut::<4>().0;
-            match format {
-                PixelFormat::Bgra => to.copy_from_slice(from),
-                PixelFormat::Rgb24 => {
-                    pixels.iter_mut().zip(from.as_chunks::<3>().0).for_each(|(to, &[r, g, b])| *to = [b, g, r, 255]);
-                }
-                _ => pixels.iter_mut().zip(from.as_chunks::<4>().0).for_each(|(to, &[r, g, b, a])| *to = [b, g, r, a]),
-            }
+/// Writes pixels of an RGB format as R, G, B and a byte that nobody looks at.
+fn to_rgba(pixels: &[u8], format: PixelFormat, out: &mut [u8]) {
+    let out = out.as_chunks_mut::<4>().0;
+    match format {
+        PixelFormat::Rgb24 => {
+            out.iter_mut().zip(pixels.as_chunks::<3>().0).for_each(|(to, &[r, g, b])| *to = [r, g, b, 255]);
         }
-        Ok(())
+        PixelFormat::Bgra => {
+            out.iter_mut().zip(pixels.as_chunks::<4>().0).for_each(|(to, &[b, g, r, a])| *to = [r, g, b, a]);
+        }
+        _ => out.as_flattened_mut().copy_from_slice(pixels),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use crate::pipeline::frame::Pool;
 
@@ -265,7 +286,7 @@ mod tests {
         let size = Size::new(32, 16);
         let mut pixels = Pool::default().take(format.bytes(size));
         fill(&mut pixels);
-        Frame { sequence: 0, size, format, range, captured_us: (0, 0), view: 0, pixels: Arc::new(pixels) }
+        Frame { sequence: 0, size, format, range, captured_us: (0, 0), view: 0, pixels: pixels.into() }
     }
 
     fn flat(format: PixelFormat, pixel: &[u8]) -> Frame {
@@ -284,20 +305,15 @@ mod tests {
     }
 
     #[test]
-    fn whatever_comes_becomes_bgra() {
-        let [r, g, b] = [10, 100, 200];
+    fn whatever_comes_becomes_rgba() {
         for frame in [
-            flat(PixelFormat::Rgb24, &[r, g, b]),
-            flat(PixelFormat::Rgba, &[r, g, b, 7]),
-            flat(PixelFormat::Bgra, &[b, g, r, 7]),
+            flat(PixelFormat::Rgb24, &[10, 100, 200]),
+            flat(PixelFormat::Rgba, &[10, 100, 200, 7]),
+            flat(PixelFormat::Bgra, &[200, 100, 10, 7]),
         ] {
-            let pitch = 32 * 4 + 12;
-            let mut out = vec![9; pitch * 16];
-            ToBgra::default().write(&frame, &mut out, pitch).unwrap();
-            for row in out.chunks(pitch) {
-                assert!(row[..128].chunks(4).all(|pixel| pixel[..3] == [b, g, r]), "{:?}", frame.format);
-                assert_eq!(row[128..], [9; 12], "what is between rows is let be");
-            }
+            let mut out = vec![9; 32 * 16 * 4];
+            to_rgba(frame.host().unwrap(), frame.format, &mut out);
+            assert!(out.chunks(4).all(|pixel| pixel[..3] == [10, 100, 200]), "{:?}", frame.format);
         }
     }
 
@@ -378,7 +394,7 @@ mod tests {
                     *byte = (state >> 24) as u8;
                 }
                 let frame =
-                    Frame { sequence: 0, size, format, range, captured_us: (0, 0), view: 0, pixels: Arc::new(pixels) };
+                    Frame { sequence: 0, size, format, range, captured_us: (0, 0), view: 0, pixels: pixels.into() };
                 let mut out = vec![7; pitch * 27];
                 to_nv12(&frame, &mut out, pitch).unwrap();
                 let mut convert = ToI420::default();

@@ -1,0 +1,260 @@
+//! Colour conversion on the device: RGBA to NV12 or I420, by the kernels in `kernels/convert.cu`.
+//!
+//! Their PTX is part of the program, so that the driver alone loads it; it asks for compute capability 5.2 and PTX 8.0
+//! (CUDA 12.0).
+
+use std::ffi::{c_char, c_int, c_uint, c_void};
+use std::ptr;
+use std::sync::{Arc, OnceLock};
+
+use cudarc::driver::sys::{CUdeviceptr, CUfunction, CUmodule, CUstream};
+
+use super::cuda::{CUresult, Context, functions};
+use super::memory::{Stream, lacks};
+use super::picture::{Nv12, Picture, Planar};
+use crate::error::{Error, Result};
+
+const PTX: &str = concat!(include_str!("kernels/convert.ptx"), "\0");
+
+type Launch = unsafe extern "C" fn(
+    CUfunction,
+    c_uint,
+    c_uint,
+    c_uint,
+    c_uint,
+    c_uint,
+    c_uint,
+    c_uint,
+    CUstream,
+    *mut *mut c_void,
+    *mut *mut c_void,
+) -> CUresult;
+
+functions! {
+    cuModuleLoadData: unsafe extern "C" fn(*mut CUmodule, *const c_void) -> CUresult,
+    cuModuleUnload: unsafe extern "C" fn(CUmodule) -> CUresult,
+    cuModuleGetFunction: unsafe extern "C" fn(*mut CUfunction, CUmodule, *const c_char) -> CUresult,
+    cuLaunchKernel: Launch,
+}
+
+impl Functions {
+    fn get(_: &Context) -> Result<&'static Functions> {
+        static FUNCTIONS: OnceLock<Result<Functions, &'static str>> = OnceLock::new();
+        // SAFETY: a context exists, so the library is there; the types are those of cuda.h.
+        FUNCTIONS.get_or_init(|| unsafe { Functions::load() }).as_ref().map_err(|name| lacks(name))
+    }
+}
+
+/// Threads of a block, each of which makes four pixels (two by two).
+const BLOCK: (u32, u32) = (32, 8);
+
+/// How RGB becomes Y, U and V: the kernels' `Matrix`. Weights of R, G and B in units of 1/65536; U and V are around 128.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Matrix {
+    y: [c_int; 3],
+    u: [c_int; 3],
+    v: [c_int; 3],
+    y_offset: c_int,
+}
+
+impl Matrix {
+    /// BT.709, limited range: what H.264 is declared to be.
+    pub const BT709_LIMITED: Matrix = Matrix::new(0.2126, 0.0722, true);
+    /// BT.601, full range: what JFIF is.
+    pub const BT601_FULL: Matrix = Matrix::new(0.299, 0.114, false);
+
+    /// By the weights of red and blue in luma (ITU-R BT.709-6, item 3.2; BT.601-7, 2.5.1), and the quantisation of items
+    /// 3.4 and 3.5: 219 and 224 steps of 255 in limited range.
+    const fn new(red: f64, blue: f64, limited: bool) -> Matrix {
+        let (luma, chroma) = if limited { (219.0 / 255.0, 224.0 / 255.0) } else { (1.0, 1.0) };
+        let green = 1.0 - red - blue;
+        let (cb, cr) = (chroma / (2.0 * (1.0 - blue)), chroma / (2.0 * (1.0 - red)));
+        Matrix {
+            y: row([red * luma, green * luma, blue * luma], luma),
+            u: row([-red * cb, -green * cb, (1.0 - blue) * cb], 0.0),
+            v: row([(1.0 - red) * cr, -green * cr, -blue * cr], 0.0),
+            y_offset: if limited { 16 } else { 0 },
+        }
+    }
+}
+
+/// In fixed point, with a sum that is right: green, which weighs the most, takes what rounding leaves.
+const fn row(weights: [f64; 3], sum: f64) -> [c_int; 3] {
+    let [red, _, blue] = [fixed(weights[0]), 0, fixed(weights[2])];
+    [red, fixed(sum) - red - blue, blue]
+}
+
+const fn fixed(weight: f64) -> c_int {
+    let scaled = weight * 65536.0;
+    (if scaled < 0.0 { scaled - 0.5 } else { scaled + 0.5 }) as c_int
+}
+
+/// The kernels, loaded for a device.
+pub struct Converter {
+    context: Arc<Context>,
+    api: &'static Functions,
+    module: CUmodule,
+    to_nv12: CUfunction,
+    to_i420: CUfunction,
+}
+
+// SAFETY: modules and functions belong to the context and to no thread.
+unsafe impl Send for Converter {}
+// SAFETY: as above; launching changes neither.
+unsafe impl Sync for Converter {}
+
+impl Converter {
+    pub fn new(context: &Arc<Context>) -> Result<Converter> {
+        let api = Functions::get(context)?;
+        let _current = context.current()?;
+        let mut module = ptr::null_mut();
+        // SAFETY: the first argument is a place for one handle, the second a text that ends with a zero.
+        let code = unsafe { (api.cuModuleLoadData)(&mut module, PTX.as_ptr().cast()) };
+        context.check("cuModuleLoadData", code)?;
+        let none = ptr::null_mut();
+        let mut converter = Converter { context: context.clone(), api, module, to_nv12: none, to_i420: none };
+        converter.to_nv12 = converter.function(c"rgba_to_nv12")?;
+        converter.to_i420 = converter.function(c"rgba_to_i420")?;
+        Ok(converter)
+    }
+
+    fn function(&self, name: &std::ffi::CStr) -> Result<CUfunction> {
+        let mut function = ptr::null_mut();
+        // SAFETY: the module is loaded, the first argument a place for one handle.
+        let code = unsafe { (self.api.cuModuleGetFunction)(&mut function, self.module, name.as_ptr()) };
+        self.context.check("cuModuleGetFunction", code)?;
+        Ok(function)
+    }
+
+    /// Converts to NV12 of the same size, and has it done when it returns.
+    pub fn nv12(&self, stream: &Stream, from: &Picture, to: &mut Nv12, matrix: &Matrix) -> Result<()> {
+        self.check(stream, from, to.context(), to.size())?;
+        let (mut rgba, mut rgba_pitch) = (from.pointer(), from.pitch() as c_uint);
+        let mut luma = to.pointer();
+        let mut chroma = luma + (to.pitch() * from.height() as usize) as CUdeviceptr;
+        let mut pitch = to.pitch() as c_uint;
+        let (mut width, mut height, mut matrix) = (from.width(), from.height(), *matrix);
+        let mut arguments = [
+            argument(&mut rgba),
+            argument(&mut rgba_pitch),
+            argument(&mut luma),
+            argument(&mut chroma),
+            argument(&mut pitch),
+            argument(&mut width),
+            argument(&mut height),
+            argument(&mut matrix),
+        ];
+        // SAFETY: the arguments are those of the kernel, in number, order and size; both pictures are of one size and device,
+        // and borrowed until it is done.
+        unsafe { self.launch(stream, self.to_nv12, from, &mut arguments) }
+    }
+
+    /// Converts to planes of the same size, and has it done when it returns.
+    pub fn i420(&self, stream: &Stream, from: &Picture, to: &mut Planar, matrix: &Matrix) -> Result<()> {
+        self.check(stream, from, to.context(), to.size())?;
+        let [mut y, mut u, mut v] = to.planes().map(|plane| plane.pointer);
+        let [mut y_pitch, mut chroma_pitch, _] = to.planes().map(|plane| plane.pitch as c_uint);
+        let (mut rgba, mut rgba_pitch) = (from.pointer(), from.pitch() as c_uint);
+        let (mut width, mut height, mut matrix) = (from.width(), from.height(), *matrix);
+        let mut arguments = [
+            argument(&mut rgba),
+            argument(&mut rgba_pitch),
+            argument(&mut y),
+            argument(&mut y_pitch),
+            argument(&mut u),
+            argument(&mut v),
+            argument(&mut chroma_pitch),
+            argument(&mut width),
+            argument(&mut height),
+            argument(&mut matrix),
+        ];
+        // SAFETY: as above.
+        unsafe { self.launch(stream, self.to_i420, from, &mut arguments) }
+    }
+
+    /// Whether all is of one device and one size.
+    fn check(&self, stream: &Stream, from: &Picture, to: &Context, size: (u32, u32)) -> Result<()> {
+        if size != (from.width(), from.height()) {
+            return Err(Error::bug(format!("{from:?} was to become a picture of {size:?}")));
+        }
+        match [from.context(), stream.context(), to].into_iter().all(|context| self.context.same(context)) {
+            true => Ok(()),
+            false => Err(Error::bug("a picture of another device than the kernels'")),
+        }
+    }
+
+    /// Runs a kernel to its end.
+    ///
+    /// # Safety
+    /// The arguments are those of the kernel, and what they point to on the device has room for a picture of that size.
+    unsafe fn launch(
+        &self,
+        stream: &Stream,
+        kernel: CUfunction,
+        from: &Picture,
+        arguments: &mut [*mut c_void],
+    ) -> Result<()> {
+        let _current = self.context.current()?;
+        let (wide, high) = ((from.width() / 2).div_ceil(BLOCK.0), (from.height() / 2).div_ceil(BLOCK.1));
+        // SAFETY: as the caller promises; the function is this context's.
+        let code = unsafe {
+            (self.api.cuLaunchKernel)(
+                kernel,
+                wide,
+                high,
+                1,
+                BLOCK.0,
+                BLOCK.1,
+                1,
+                0,
+                stream.raw(),
+                arguments.as_mut_ptr(),
+                ptr::null_mut(),
+            )
+        };
+        self.context.check("cuLaunchKernel", code)?;
+        stream.finish()
+    }
+}
+
+impl Drop for Converter {
+    fn drop(&mut self) {
+        let _current = self.context.current();
+        // SAFETY: the module is loaded, and this is its last use: launches are waited for by who made them.
+        let code = unsafe { (self.api.cuModuleUnload)(self.module) };
+        if let Err(error) = self.context.check("cuModuleUnload", code) {
+            tracing::debug!("{error}");
+        }
+    }
+}
+
+/// A kernel's argument: the driver copies it when the kernel is launched.
+fn argument<T>(value: &mut T) -> *mut c_void {
+    ptr::from_mut(value).cast()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// White, black and the primaries, by the standards' own formulas.
+    #[test]
+    fn the_weights_are_those_of_the_standards() {
+        let value = |row: [c_int; 3], rgb: [c_int; 3], offset: c_int| {
+            let sum: c_int = row.iter().zip(rgb).map(|(weight, part)| weight * part).sum();
+            offset + ((sum + 32768) >> 16)
+        };
+        let yuv = |m: &Matrix, rgb| [value(m.y, rgb, m.y_offset), value(m.u, rgb, 128), value(m.v, rgb, 128)];
+        for (matrix, rgb, expected) in [
+            (Matrix::BT709_LIMITED, [255, 255, 255], [235, 128, 128]),
+            (Matrix::BT709_LIMITED, [0, 0, 0], [16, 128, 128]),
+            (Matrix::BT709_LIMITED, [255, 0, 0], [63, 102, 240]),
+            (Matrix::BT709_LIMITED, [0, 0, 255], [32, 240, 118]),
+            (Matrix::BT601_FULL, [255, 255, 255], [255, 128, 128]),
+            (Matrix::BT601_FULL, [0, 255, 0], [150, 44, 21]),
+        ] {
+            assert_eq!(yuv(&matrix, rgb), expected, "{matrix:?} {rgb:?}");
+        }
+    }
+}

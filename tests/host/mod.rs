@@ -1,0 +1,112 @@
+//! Tests of what calls the driver, on a scene's host, and NVENC sessions for them.
+//!
+//! Libraries stay loaded in a process, so that each test runs itself again in a process of its own ([`host`]), which meets the
+//! host of a scene; what the driver saw of it is then read from the scene's log.
+#![allow(dead_code, reason = "each test crate uses its part")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Arc, Mutex};
+
+use gsk::error::Result;
+use gsk::lease::{Limit, Pool as Slots, Slot};
+use gsk::pipeline::encode::{Codec, Config, Encoder, Unit, nvenc};
+use gsk::pipeline::frame::{PixelFormat, Size};
+use gsk::pipeline::rate::Quality;
+use gsk::wire::message::HEADER;
+
+use crate::standin::{Event, Scene};
+
+/// The folder of this test where it runs on a scene's host.
+pub fn inside() -> Option<PathBuf> {
+    std::env::var_os("GSK_TEST_INSIDE").map(Into::into)
+}
+
+/// Runs a test again on a scene's host, with more environment, and gives the folder that it wrote to. Nothing may have been
+/// left open or called wrongly.
+pub fn host_with(scene: &Scene, name: &str, environment: &[(&str, &str)]) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", name, "--nocapture"]).env("GSK_TEST_INSIDE", dir.path());
+    command.env_remove("NVIDIA_DRIVER_CAPABILITIES").env_remove("GSK_NVML_LIBRARY");
+    command.env_remove("GSK_NVJPEG_LIBRARY");
+    let output = scene.apply(&mut command).envs(environment.iter().copied()).output().unwrap();
+    let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+    assert!(output.status.success(), "{said}\n{:#?}", scene.log());
+    assert_eq!(scene.violations(), [], "{said}");
+    dir
+}
+
+pub fn host(scene: &Scene, name: &str) -> tempfile::TempDir {
+    let dir = host_with(scene, name, &[]);
+    assert_eq!((leaks(scene), scene.sessions()), (vec![], vec![]));
+    dir
+}
+
+/// What was not given back; NVML stays open while a program runs.
+pub fn leaks(scene: &Scene) -> Vec<Event> {
+    scene.leaks().into_iter().filter(|event| event.get("kind") != "nvml-init").collect()
+}
+
+/// What the encoder gave, in order.
+#[derive(Clone, Default)]
+pub struct Out(pub Arc<Mutex<Vec<Result<Unit>>>>);
+
+impl Out {
+    pub fn take(&self) -> Vec<Result<Unit>> {
+        std::mem::take(&mut self.0.lock().unwrap())
+    }
+
+    pub fn units(&self) -> Vec<Unit> {
+        self.take().into_iter().map(|unit| unit.expect("an access unit")).collect()
+    }
+}
+
+pub fn config(size: Size) -> Config {
+    let (quality, nvenc) = (Quality::Auto, Default::default());
+    Config { codec: Codec::H264, size, fps: 60.0, bitrate: 6_000_000, quality, nvenc }
+}
+
+pub fn slots(dir: &Path) -> Slots {
+    Slots::at(&dir.join("slots")).unwrap()
+}
+
+/// The only slot there is: it is free exactly when the last session is closed.
+pub fn slot(dir: &Path) -> Slot {
+    slots(dir).take(Limit::Sessions(1), || None, Default::default()).expect("the slot is free")
+}
+
+pub fn slot_is_free(dir: &Path) -> bool {
+    slots(dir).peek(Limit::Sessions(1), || None).is_ok()
+}
+
+pub fn open(dir: &Path, size: Size) -> (Box<dyn Encoder>, Out) {
+    open_as(dir, &config(size))
+}
+
+pub fn open_as(dir: &Path, config: &Config) -> (Box<dyn Encoder>, Out) {
+    let out = Out::default();
+    let into = out.clone();
+    let output = Box::new(move |unit| into.0.lock().unwrap().push(unit));
+    (nvenc::open(config, slot(dir), &[], output).expect("a session"), out)
+}
+
+/// Pictures that FFmpeg makes of a stream of H.264.
+pub fn decode(dir: &Path, units: &[Unit], size: Size) -> Vec<Vec<u8>> {
+    decode_as(Codec::H264, dir, units, size)
+}
+
+pub fn decode_as(codec: Codec, dir: &Path, units: &[Unit], size: Size) -> Vec<Vec<u8>> {
+    let path = dir.join("stream");
+    let format = if codec == Codec::Av1 { "obu" } else { codec.name() };
+    fs::write(&path, units.iter().flat_map(|unit| unit.data[HEADER..].to_vec()).collect::<Vec<u8>>()).unwrap();
+    let output = Command::new("ffmpeg")
+        .args(["-v", "error", "-xerror", "-f", format, "-i"])
+        .arg(&path)
+        .args(["-fps_mode", "passthrough", "-f", "rawvideo", "-pix_fmt", "yuv420p", "-"])
+        .output()
+        .unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    output.stdout.chunks(PixelFormat::I420.bytes(size)).map(<[u8]>::to_vec).collect()
+}
