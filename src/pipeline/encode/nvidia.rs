@@ -13,26 +13,25 @@ const BOARDS: Duration = Duration::from_millis(500);
 /// Opens no session: whether a board takes one is seen when it is opened.
 pub fn find_nvenc(codec: Codec, gpu: Option<&Chosen>) -> Result<Open, Refused> {
     gpu::nvenc::find()?;
-    if let Some(gpu) = gpu {
-        let refused = |lack| Refused { cause: Cause::NoEngine, error: Error::missing(lack) };
-        return gpu.no_engine.as_ref().map_or(Ok(Open::WithSlot(nvenc::open)), |lack| Err(refused(lack)));
-    }
     // Boards stay while we run.
-    static LACKS: OnceLock<[Option<Refused>; Codec::ALL.len()]> = OnceLock::new();
-    let lacks = LACKS.get_or_init(|| {
-        let inventory = gpu::inventory(BOARDS);
-        let no_engine = no_engine(&inventory);
-        Codec::ALL.map(|codec| no_engine.clone().or_else(|| no_codec(&inventory, nvenc::codec(codec)?)))
-    });
-    match &lacks[codec as usize] {
-        Some(refused) => Err(refused.clone()),
+    static INVENTORY: OnceLock<gpu::Inventory> = OnceLock::new();
+    let inventory = INVENTORY.get_or_init(|| gpu::inventory(BOARDS));
+    let refused = |lack: &String| Refused { cause: Cause::NoEngine, error: Error::missing(lack.clone()) };
+    let lack = match gpu {
+        Some(gpu) => gpu.no_engine.as_ref().map(refused),
+        None => no_engine(inventory),
+    };
+    let wanted = |board: &&gpu::Gpu| gpu.is_none_or(|gpu| gpu.board.is_some() && gpu.board == board.uuid);
+    let boards: Vec<_> = inventory.gpus.iter().filter(wanted).collect();
+    match lack.or_else(|| no_codec(&boards, nvenc::codec(codec)?)) {
+        Some(refused) => Err(refused),
         None => Ok(Open::WithSlot(nvenc::open)),
     }
 }
 
-/// Why no board here encodes a codec, where the support table knows that of all of them.
-fn no_codec(inventory: &gpu::Inventory, codec: support::Codec) -> Option<Refused> {
-    let rows = inventory.gpus.iter().map(|gpu| Some((gpu, gpu.support()?))).collect::<Option<Vec<_>>>()?;
+/// Why none of these boards encodes a codec, where the support table knows that of all of them.
+fn no_codec(boards: &[&gpu::Gpu], codec: support::Codec) -> Option<Refused> {
+    let rows = boards.iter().map(|gpu| Some((gpu, gpu.support()?))).collect::<Option<Vec<_>>>()?;
     if rows.iter().any(|(_, row)| row.codecs.contains(&codec)) {
         return None;
     }
