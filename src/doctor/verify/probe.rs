@@ -389,7 +389,7 @@ fn resident() -> u64 {
 // --- encoders and decoders ---
 
 /// Small, so that memory is not what it fails by.
-const PICTURE: Config = Config { width: 320, height: 240, fps: 30.0, bitrate: 500_000 };
+const PICTURE: Config = Config::h264(320, 240, 30.0, 500_000);
 
 /// How long the driver may take to list boards and sessions.
 const ASKING: Duration = Duration::from_secs(1);

@@ -79,7 +79,7 @@ function notice(text) {
 
 // ---- The socket ----
 
-const VIDEO = { webcodecs: 'h264', mse: 'none', mjpeg: 'jpeg' };
+const wanted = { webcodecs: () => `video=${codec.now}`, mse: () => `video=none&codec=${codec.now}`, mjpeg: () => 'video=jpeg' };
 let socket = null, backoff = 250, retryTimer = 0, heard = 0;
 const send = message => { if (socket && socket.readyState === 1) socket.send(JSON.stringify(message)); };
 
@@ -87,7 +87,7 @@ function connect() {
   clearTimeout(retryTimer);
   drop_socket();
   Object.assign(link, { phase: 'connecting', picture: false });
-  const ws = new WebSocket(`${location.origin.replace(/^http/, 'ws')}/ws?video=${VIDEO[via]}`, 'gsk.v1');
+  const ws = new WebSocket(`${location.origin.replace(/^http/, 'ws')}/ws?${wanted[via]()}`, 'gsk.v1');
   let opened = false;
   socket = ws;
   ws.binaryType = 'arraybuffer';
@@ -148,7 +148,9 @@ function told(message) {
       clock.reset();
       frames.clear();
       newest = server = null;
-      if (!hello.codecs.includes(via === 'mjpeg' ? 'jpeg' : 'h264')) return fall_on('this worker encodes JPEG only');
+      if (via !== 'mjpeg' && !hello.codecs.includes(codec.now)) {
+        return fall_on(codec.now === 'h264' ? 'this worker encodes JPEG only' : `this worker encodes no ${codec.name()}`);
+      }
       player.open();
       show_hint();
       return say();
@@ -328,6 +330,11 @@ function fall_on(reason) {
   drop_socket();
   clearTimeout(retryTimer);
   samples.length = 0;
+  // The same way with the codec that all decode comes before a lesser way.
+  if (from !== 'mjpeg' && codec.settle_for_h264(reason)) {
+    connect();
+    return begin();
+  }
   why = reason;
   if (forced || from === 'mjpeg') {
     Object.assign(link, { phase: 'failed', problem: `${PATH_NAMES[from]} cannot go on: ${reason}` });
@@ -433,7 +440,7 @@ function show_facts() {
   row(list, 'painted', fps === null ? '–' : `${digits(fps)} fps`, 'pictures shown by this page, over the last 2 s');
   row(list, 'received', bits === null ? '–' : `${(bits * 8 / 1e6).toFixed(2)} Mbit/s`, 'bytes of video received by this page, over the last 2 s');
   row(list, 'size', size.width ? `${size.width} × ${size.height}` : '–', 'of the picture, before it is fitted to the window');
-  row(list, 'codec', player && player.codec() || '–', 'as the server declares it');
+  row(list, 'codec', (player && player.codec() || '–') + (codec.why ? `, as ${codec.why}` : ''), 'as the server declares it');
   const backend = server && server.backend ? server.backend.split(':').pop() : '–';
   row(list, 'encoder', config ? `${config.backend} (${config.hardware ? 'hardware' : 'software'})` : backend, 'the server\'s encoder');
   row(list, 'fallback', fallback ? `${fallback.from}: ${fallback.detail || fallback.cause}` : '–', fallback ? `${fallback.cause}, since ${fallback.since}` : 'the encoder is the one asked for');
@@ -526,12 +533,15 @@ async function start() {
     if (answer && answer.status === 401) return no_token('the token of this link is not the right one: open the whole link that gsk serve printed');
   }
   link.problem = '';
+  if (codec.now !== 'h264') await codec.settle(via);
   connect();
 }
 
+const codec = codec_choice({ offered: document.body.dataset.codec, query, note, notice });
 const ways = players({
   $, link, count, frames, note, good, ask_key, fall_on, resized, painted, show_sink,
   config: () => config,
+  codec: () => codec.now,
   refused({ state, reason }) {
     if (link.phase !== 'open') return;
     link.refused = (state === 'no-slot' && reason ? `no encoder slot: ${reason}` : reason) || state;
@@ -567,6 +577,10 @@ if (query.has('via') && !forced) {
   const text = `?via=${query.get('via')} is not known; it can be webcodecs, mse or mjpeg. This page chose by itself.`;
   note(text);
   notice(text);
+}
+if (codec.unknown) {
+  note(codec.unknown);
+  notice(codec.unknown);
 }
 if (playing) setInterval(tick, 250);
 
