@@ -164,6 +164,7 @@ Register-ArgumentCompleter -Native -CommandName 'gsk' -ScriptBlock {
             [CompletionResult]::new('--slots', '--slots', [CompletionResultType]::ParameterName, 'Encoder sessions that this machine bears, all its programs together, 0 to 1024 [default: by board and driver]')
             [CompletionResult]::new('--only', '--only', [CompletionResultType]::ParameterName, 'Make only these checks, and those that they need')
             [CompletionResult]::new('--skip', '--skip', [CompletionResultType]::ParameterName, 'Leave these checks out, and with them those that need them')
+            [CompletionResult]::new('--bundle', '--bundle', [CompletionResultType]::ParameterName, 'Write what a bug report needs to a new file, a .tar.gz: this answer, nvenc-status, settings, versions, environment and device files')
             [CompletionResult]::new('--format', '--format', [CompletionResultType]::ParameterName, 'How to print data [default: table]')
             [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'When to colour; NO_COLOR is heeded [default: auto]')
             [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'Settings file to read in place of ./gsk.yaml; it is trusted with programs and addresses')

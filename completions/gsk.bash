@@ -504,7 +504,7 @@ _gsk() {
             return 0
             ;;
         gsk__subcmd__verify__subcmd__gl)
-            opts="-q -v -h --gpu --timeout --slots --only --skip --exports --format --color --json --quiet --verbose --config --print-config --help"
+            opts="-q -v -h --gpu --timeout --slots --only --skip --exports --bundle --format --color --json --quiet --verbose --config --print-config --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -528,6 +528,10 @@ _gsk() {
                     ;;
                 --skip)
                     COMPREPLY=($(compgen -W "driver nvml cuda devices container egl-vendor egl-devices egl-cuda context draw gl-to-cuda cuda-to-gl cycles nvenc nvdec nvjpeg" -- "${cur}"))
+                    return 0
+                    ;;
+                --bundle)
+                    COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 --format)

@@ -195,6 +195,7 @@ cycles\t''
 nvenc\t''
 nvdec\t''
 nvjpeg\t''"
+complete -c gsk -n "__fish_gsk_using_subcommand verify-gl" -l bundle -d 'Write what a bug report needs to a new file, a .tar.gz: this answer, nvenc-status, settings, versions, environment and device files' -r -F
 complete -c gsk -n "__fish_gsk_using_subcommand verify-gl" -l format -d 'How to print data [default: table]' -r -f -a "table\t'For people: aligned columns'
 json\t'One indented document'
 jsonl\t'One document a line'

@@ -93,6 +93,29 @@ struct Document<'a, T> {
     errors: &'a [Error],
 }
 
+impl<T: Show> Document<'_, T> {
+    fn of(body: &T) -> Document<'_, T> {
+        Document {
+            schema: Schema { name: T::SCHEMA, version: T::VERSION },
+            gsk: env!("CARGO_PKG_VERSION"),
+            host: host(),
+            body,
+            errors: body.errors(),
+        }
+    }
+}
+
+/// The document that JSON formats print.
+pub fn document<T: Show>(body: &T) -> Result<serde_json::Value> {
+    serde_json::to_value(Document::of(body))
+        .map_err(|e| Error::bug(format!("{} cannot be written as JSON", T::SCHEMA)).cause(e))
+}
+
+/// The tables that are printed where there is no terminal, with each text changed.
+pub fn plain<T: Show>(body: &T, change: impl FnMut(&str) -> String) -> String {
+    body.table().changed(change).aligned(false, true)
+}
+
 /// A command's way to standard output and standard error.
 #[derive(Debug)]
 pub struct Printer {
@@ -175,13 +198,7 @@ impl Printer {
     }
 
     fn render<T: Show>(&self, body: &T) -> Result<String> {
-        let document = || Document {
-            schema: Schema { name: T::SCHEMA, version: T::VERSION },
-            gsk: env!("CARGO_PKG_VERSION"),
-            host: host(),
-            body,
-            errors: body.errors(),
-        };
+        let document = || Document::of(body);
         let json = match self.format {
             Format::Table => return Ok(body.table().aligned(self.color_out, !self.terminal)),
             Format::Csv => return Ok(body.table().csv()),

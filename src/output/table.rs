@@ -50,6 +50,15 @@ impl Table {
         part.rows.push(row);
     }
 
+    /// With each heading and cell changed.
+    pub(super) fn changed(mut self, mut change: impl FnMut(&str) -> String) -> Table {
+        for part in &mut self.parts {
+            part.heading = change(&part.heading);
+            part.rows.iter_mut().flatten().for_each(|cell| *cell = change(cell));
+        }
+        self
+    }
+
     /// Aligned columns below a line of column names; `wide` allows any width, else cells wrap at the terminal's. A blank
     /// line parts tables; one without rows shows its heading only.
     pub(super) fn aligned(&self, color: bool, wide: bool) -> String {

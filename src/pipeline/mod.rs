@@ -251,6 +251,11 @@ impl Pipeline {
         self.shared.streams.iter().for_each(|stream| stream.stop());
     }
 
+    /// Waits, after [`Pipeline::stop`], until every encoder is closed and what it had of the driver is given back.
+    pub fn wait_for_encoders(&self) {
+        self.shared.streams.iter().for_each(|stream| stream.join_thread());
+    }
+
     /// What last went wrong, if anything did.
     pub fn last_error(&self) -> Option<String> {
         self.shared.last_error.lock().unwrap().clone()
@@ -269,7 +274,7 @@ impl Drop for Pipeline {
             // A panic there has been reported by its thread.
             let _ = source.join();
         }
-        self.shared.streams.iter().for_each(|stream| stream.join_thread());
+        self.wait_for_encoders();
     }
 }
 

@@ -191,13 +191,16 @@ async fn serve(settings: Settings, printer: &Printer) -> Result<Ended> {
     Ok(ended)
 }
 
-/// Tells everybody why it ends, and waits until they have heard it and the source, its program included, is gone.
-async fn farewell(worker: &Worker, reason: &str, server: tokio::task::JoinHandle<()>) {
+/// Tells everybody why it ends, and waits until they have heard it, the source, its program included, is gone, and so are the
+/// encoders.
+async fn farewell(worker: &Arc<Worker>, reason: &str, server: tokio::task::JoinHandle<()>) {
     worker.pipeline.stop();
     worker.stop(reason);
     let mut health = worker.pipeline.health();
-    // Neither can fail in a way that leaves anything to wait for.
-    let _ = tokio::join!(health.wait_for(|health| matches!(health, Health::Ended(_))), server);
+    let with = worker.clone();
+    let encoders = tokio::task::spawn_blocking(move || with.pipeline.wait_for_encoders());
+    // None can fail in a way that leaves anything to wait for.
+    let _ = tokio::join!(health.wait_for(|health| matches!(health, Health::Ended(_))), server, encoders);
 }
 
 async fn bind(address: SocketAddr) -> Result<TcpListener> {

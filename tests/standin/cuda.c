@@ -418,6 +418,8 @@ static void context_begins(struct context *context, int device) {
 
 static void context_ends(struct context *context) {
     objects_leak(context);
+    /* Who ends by a signal ends its contexts before, if it can. */
+    copies_tell();
     context->alive = false;
     bool others = false;
     for (unsigned i = 0; i < contexts; i++) others |= made[i]->alive && made[i]->board == context->board;

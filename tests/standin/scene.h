@@ -85,12 +85,13 @@
  *     nvjpeg-close pid=
  *     vanished pid= holder= session=                             the holder died; written by who notices (pid)
  *     copies pid= htod= htod-bytes= dtoh= dtoh-bytes= dtod= dtod-bytes=
- *                                                                a process that used libcuda returns or exits: calls
- *                                                                and bytes of its copies from host to device, from
- *                                                                device to host and within the device. A side is what
- *                                                                it is, not what the call's name says; the arrays of
- *                                                                OpenGL's textures are device memory. To set memory is
- *                                                                no copy.
+ *                                                                a process that used libcuda has ended a context,
+ *                                                                returns or exits: calls and bytes of its copies so
+ *                                                                far from host to device, from device to host and
+ *                                                                within the device. A side is what it is, not what the
+ *                                                                call's name says; the arrays of OpenGL's textures are
+ *                                                                device memory. To set memory is no copy. Not told
+ *                                                                again while it stays the same.
  *     fault pid= function= call= code=
  *     hang pid= function= call=
  *     crash pid= function= call=

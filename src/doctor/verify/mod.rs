@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use host::{in_container, vendor_files};
 pub use run::run;
 
 use crate::exit::Code;
@@ -297,7 +298,13 @@ fn settle(wanted: &[Id], left_out: &[Id], mut found: BTreeMap<Id, Finding>) -> V
 fn capabilities(checks: &[Check]) -> Vec<Capability> {
     let of = |id: Id| checks.iter().find(|check| check.id == id).map(|check| &check.finding);
     let by = |name, ids: &[Id]| {
-        let worst = ids.iter().filter_map(|&id| of(id)).find(|f| matches!(f.verdict, Verdict::Fail | Verdict::Skip));
+        // A warning that has nothing to show is of something that is missing.
+        let lacks = |f: &&Finding| match f.verdict {
+            Verdict::Pass => false,
+            Verdict::Warn => f.seen.is_none(),
+            Verdict::Fail | Verdict::Skip => true,
+        };
+        let worst = ids.iter().filter_map(|&id| of(id)).find(lacks);
         let last = ids.last().and_then(|&id| of(id))?;
         let words = |finding: &Finding| finding.because.clone().or(finding.seen.clone()).unwrap_or_default();
         let left_out = worst.is_some_and(|f| f.because.as_ref().is_some_and(|words| words.contains("left out")));
