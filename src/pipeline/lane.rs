@@ -72,7 +72,10 @@ impl fmt::Display for Miss {
         let Miss { cost_us, offered, made } = self;
         let ms = |us: f64| us / 1e3;
         let (cost, every) = (ms(*cost_us as f64), ms(1e6 / offered));
-        write!(f, "a picture takes {cost:.1} ms and one comes every {every:.1} ms: {made:.0} of {offered:.0} a second are made")
+        write!(
+            f,
+            "a picture takes {cost:.1} ms and one comes every {every:.1} ms: {made:.0} of {offered:.0} a second are made"
+        )
     }
 }
 

@@ -11,12 +11,14 @@ pub mod encode;
 pub mod frame;
 pub mod h264;
 pub mod inputs;
+pub mod lane;
 pub mod mp4;
 pub mod queue;
 pub mod rate;
 pub mod source;
 pub mod stream;
 pub mod timing;
+mod trial;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};

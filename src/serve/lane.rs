@@ -7,8 +7,7 @@ use tokio::time::sleep;
 
 use super::worker::Worker;
 use crate::clock::{now_us, rfc3339_now};
-use crate::gpu::Chosen;
-use crate::pipeline::encode::{self, Choice, Codec};
+use crate::pipeline::encode::{Choice, Codec};
 use crate::pipeline::lane::{Lane, Meanwhile, Miss, Second};
 use crate::pipeline::rate;
 use crate::pipeline::stream::Snapshot;
@@ -22,7 +21,7 @@ const FORGET: u32 = 5;
 
 /// Gives such sessions the codec that this host can make for them, for as long as the worker lives. A codec that was chosen
 /// is not changed.
-pub async fn follow(worker: Arc<Worker>, gpu: Option<Chosen>) {
+pub async fn follow(worker: Arc<Worker>) {
     if worker.settings.encoder != Choice::Auto {
         return;
     }
@@ -40,9 +39,9 @@ pub async fn follow(worker: Arc<Worker>, gpu: Option<Chosen>) {
         }
         idle = 0;
         if lane.is_jpeg() {
-            let (with, gpu) = (worker.clone(), gpu.clone());
+            let with = worker.clone();
             // The driver is asked.
-            let Ok(seen) = tokio::task::spawn_blocking(move || meanwhile(&with, gpu.as_ref())).await else { return };
+            let Ok(seen) = tokio::task::spawn_blocking(move || meanwhile(&with)).await else { return };
             if let Some(back) = seen.and_then(|seen| lane.meanwhile(now_us(), &seen)) {
                 tracing::info!("viewers get H.264 again: {back}");
                 worker.give(None);
@@ -121,12 +120,10 @@ async fn try_jpeg(worker: &Arc<Worker>, lane: &mut Lane, miss: &Miss) {
 }
 
 /// What is seen while JPEG is given; `None` while none is made.
-fn meanwhile(worker: &Worker, gpu: Option<&Chosen>) -> Option<Meanwhile> {
+fn meanwhile(worker: &Worker) -> Option<Meanwhile> {
     let stream = worker.pipeline.stream(Codec::Jpeg).snapshot();
-    let h264 = encode::preview(Codec::H264, Choice::Auto, gpu);
-    let hardware = h264.is_ok_and(|info| info.hardware) && worker.has_free_slot();
     Some(Meanwhile {
-        hardware,
+        hardware: worker.could_use_hardware(),
         pixels: stream.format?.size.pixels(),
         fps: worker.pipeline.fps(),
         bitrate: stream.bitrate_bps,

@@ -20,7 +20,7 @@ use crate::pipeline::stream;
 use crate::pipeline::timing::Stage;
 use crate::pipeline::{Health, Pipeline};
 use crate::wire::message::Server;
-use crate::wire::status::{Condition, Drops, Encoder, Latency, Schema, State, Status};
+use crate::wire::status::{Condition, Drops, Encoder, Fallback, Latency, Schema, State, Status};
 
 /// What encodes each codec on this host, and why: settled once, so that "since when" stays as it is.
 pub struct Plan {
@@ -53,6 +53,8 @@ pub struct Worker {
     slots: Arc<Slots>,
     condition: watch::Sender<Condition>,
     joined: Arc<AtomicUsize>,
+    /// Why sessions that ask for no codec get JPEG and not H.264, while they do.
+    jpeg_instead: Mutex<Option<Fallback>>,
     pub sessions: Sessions,
     /// The `config` of those without video. Held while sessions are told of changes, so that news keep their order.
     told: Mutex<Option<Bytes>>,
@@ -101,6 +103,10 @@ impl Sessions {
         self.post_to(frame, |_| true);
     }
 
+    fn undecided(&self) -> Vec<Arc<Session>> {
+        self.open.lock().unwrap().iter().filter(|session| session.undecided).cloned().collect()
+    }
+
     fn post_to(&self, frame: &Bytes, whom: impl Fn(&Session) -> bool) {
         let open = self.open.lock().unwrap().clone();
         open.iter().filter(|session| whom(session)).for_each(|session| session.post(frame.clone()));
@@ -122,6 +128,7 @@ impl Worker {
             slots,
             condition: watch::Sender::new(condition),
             joined: Arc::default(),
+            jpeg_instead: Mutex::default(),
             sessions: Sessions::default(),
             told: Mutex::default(),
             stopping: watch::Sender::new(None),
@@ -179,6 +186,34 @@ impl Worker {
         self.sessions.add(session);
     }
 
+    /// What sessions get that ask for no codec.
+    pub fn codec(&self) -> Codec {
+        if self.jpeg_instead.lock().unwrap().is_some() { Codec::Jpeg } else { self.plan.main.codec }
+    }
+
+    /// How many of them watch.
+    pub fn undecided(&self) -> usize {
+        self.sessions.undecided().len()
+    }
+
+    /// Gives them JPEG from here on, and why, or H.264.
+    pub fn give(&self, jpeg: Option<Fallback>) {
+        *self.jpeg_instead.lock().unwrap() = jpeg;
+        self.settle();
+    }
+
+    /// Brings them to the codec that they are to get.
+    pub fn settle(&self) {
+        let codec = self.codec();
+        self.sessions.undecided().iter().for_each(|session| session.turn_to(codec));
+    }
+
+    /// Whether a GPU's engine could make H.264 now. Asks the driver.
+    pub fn could_use_hardware(&self) -> bool {
+        let info = encode::preview(Codec::H264, self.settings.encoder, self.slots.gpu.as_ref());
+        info.is_ok_and(|info| info.hardware) && self.slots.peek().is_ok()
+    }
+
     /// That of the video that a session without any may have beside it.
     pub fn codec_beside(&self) -> Codec {
         if self.encodes(Codec::H264).is_ok() { Codec::H264 } else { self.plan.main.codec }
@@ -187,7 +222,7 @@ impl Worker {
     /// Of that video, what it is and what makes it; none while nothing does.
     fn config_beside(&self) -> Option<Bytes> {
         let stream = self.pipeline.stream(self.codec_beside()).snapshot();
-        ws::config(self, &stream, stream.format.as_ref()?)
+        ws::config(self, &stream, stream.format.as_ref()?, false)
     }
 
     fn judge(&self) -> (State, String) {
@@ -271,6 +306,15 @@ impl Worker {
         self.seat(codec, || self.pipeline.join_with(codec, ready))
     }
 
+    /// Brings a viewer to another codec, on the place that it has.
+    pub fn move_seat(&self, seat: Seat<Viewer>, codec: Codec, ready: Ready) -> Seat<Viewer> {
+        let Seat { viewer, _taken } = seat;
+        // It leaves last, so that the source goes on.
+        let next = self.pipeline.join_with(codec, ready);
+        drop(viewer);
+        Seat { viewer: next, _taken }
+    }
+
     fn seat<V>(&self, codec: Codec, join: impl FnOnce() -> V) -> Result<Seat<V>> {
         self.encodes(codec)?;
         let most = self.settings.max_viewers as usize;
@@ -298,11 +342,11 @@ impl Worker {
         over.then(|| self.condition.borrow().clone())
     }
 
-    /// H.264 and JPEG, the worker's main codec first.
+    /// H.264 and JPEG, that of sessions which ask for none first.
     pub fn streams(&self) -> [stream::Snapshot; 2] {
         let streams = [Codec::H264, Codec::Jpeg].map(|codec| self.pipeline.stream(codec).snapshot());
         let [h264, jpeg] = streams;
-        if self.plan.main.codec == Codec::H264 { [h264, jpeg] } else { [jpeg, h264] }
+        if self.codec() == Codec::H264 { [h264, jpeg] } else { [jpeg, h264] }
     }
 
     /// What encodes a stream now, or would; `None` where nothing can.
@@ -320,6 +364,13 @@ impl Worker {
             (Some(open), _) => Some(open.clone()),
             (None, plan) => plan.cloned(),
         }
+    }
+
+    /// The same, with why it is not H.264's encoder where that was preferred.
+    pub fn encoder_instead(&self, stream: &stream::Snapshot) -> Option<encode::Info> {
+        let info = self.encoder(stream)?;
+        let instead = self.jpeg_instead.lock().unwrap().clone().filter(|_| stream.codec == Codec::Jpeg);
+        Some(encode::Info { fallback: instead.or(info.fallback), ..info })
     }
 
     pub fn latency(&self) -> Latency {
@@ -360,7 +411,7 @@ impl Worker {
     pub fn status(&self) -> Status {
         let condition = self.condition.borrow().clone();
         let streams = self.streams();
-        let encoders: Vec<Encoder> = streams.iter().filter_map(|s| Some(shown(s, self.encoder(s)?))).collect();
+        let encoders: Vec<Encoder> = streams.iter().filter_map(|s| Some(shown(s, self.encoder_instead(s)?))).collect();
         let main = &streams[0];
         let (info, latency_ms) = (self.pipeline.info(), self.latency());
         let sum = |of: fn(&stream::Snapshot) -> u64| streams.iter().map(of).sum::<u64>();

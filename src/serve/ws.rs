@@ -24,7 +24,7 @@ use super::connection::{Connection, STALLED};
 use super::worker::{Seat, Worker, last_word};
 use crate::clock::now_us;
 use crate::error;
-use crate::pipeline::broadcast::{Format, Packet, Viewer};
+use crate::pipeline::broadcast::{Format, Packet, Ready, Viewer};
 use crate::pipeline::encode::Codec;
 use crate::pipeline::h264::ParameterSets;
 use crate::pipeline::queue::Item;
@@ -63,9 +63,11 @@ enum Over {
 pub struct Session {
     worker: Arc<Worker>,
     /// That of the video it gets, or has beside it.
-    codec: Codec,
+    codec: Mutex<Codec>,
     /// Whether it gets any.
     pub video: bool,
+    /// Whether it asked for no codec, and is given what this host can make.
+    pub undecided: bool,
     stream: TcpStream,
     out: Mutex<Out>,
     /// Wakes the session's task: the kernel took no more, or the connection is gone.
@@ -75,6 +77,7 @@ pub struct Session {
 /// What is on its way to the viewer.
 #[derive(Default)]
 struct Out {
+    undecided: bool,
     texts: VecDeque<Bytes>,
     seat: Option<Seat<Viewer>>,
     /// What the last `config` was about.
@@ -159,15 +162,16 @@ impl Out {
         if self.governs.as_ref() == Some(&format) {
             return None;
         }
-        let config = config(worker, &worker.pipeline.stream(packet.codec).snapshot(), &format)?;
+        let stream = worker.pipeline.stream(packet.codec).snapshot();
+        let config = config(worker, &stream, &format, self.undecided)?;
         self.governs = Some(format);
         Some(config)
     }
 }
 
-/// What a stream's units are and what makes them.
-pub fn config(worker: &Worker, stream: &Snapshot, format: &Format) -> Option<Bytes> {
-    let info = worker.encoder(stream)?;
+/// What a stream's units are and what makes them; for one who asked for no codec, with why it is this one.
+pub fn config(worker: &Worker, stream: &Snapshot, format: &Format, undecided: bool) -> Option<Bytes> {
+    let info = if undecided { worker.encoder_instead(stream)? } else { worker.encoder(stream)? };
     let codec = format.sets.as_ref().map_or_else(|| "mjpeg".to_string(), ParameterSets::codec_string);
     Some(text(&Server::Config {
         codec: &codec,
@@ -189,10 +193,12 @@ impl Session {
             Some(Video::Jpeg) => Codec::Jpeg,
             Some(Video::H264) => Codec::H264,
             Some(Video::None) => worker.codec_beside(),
-            None => worker.plan.main.codec,
+            None => worker.codec(),
         };
-        let video = video != Some(Video::None);
-        let session = Arc::new(Session { worker, codec, video, stream, out: Mutex::default(), wake: Notify::new() });
+        let (video, undecided) = (video != Some(Video::None), video.is_none());
+        let out = Mutex::new(Out { undecided, ..Out::default() });
+        let codec = Mutex::new(codec);
+        let session = Arc::new(Session { worker, codec, video, undecided, stream, out, wake: Notify::new() });
         // The seat first, so that the state of the greeting counts it; nothing is sent from there before the greeting.
         let seat = video.then(|| session.seat()).transpose();
         session.worker.greet(&session);
@@ -234,13 +240,36 @@ impl Session {
 
     /// A place among the viewers.
     fn seat(self: &Arc<Self>) -> error::Result<Seat<Viewer>> {
+        let codec = *self.codec.lock().unwrap();
+        self.worker.join_with(codec, self.ready())
+    }
+
+    /// What is called when something waits for it.
+    fn ready(self: &Arc<Self>) -> Ready {
         let session: Weak<Session> = Arc::downgrade(self);
-        let ready = Box::new(move || {
+        Box::new(move || {
             if let Some(session) = session.upgrade() {
                 session.pump();
             }
-        });
-        self.worker.join_with(self.codec, ready)
+        })
+    }
+
+    /// Gives it another codec, from a key unit on.
+    pub fn turn_to(self: &Arc<Self>, codec: Codec) {
+        if *self.codec.lock().unwrap() == codec {
+            return;
+        }
+        let seat = {
+            let mut out = self.out.lock().unwrap();
+            out.held = None;
+            out.seat.take()
+        };
+        // One that has no seat yet is asked again.
+        let Some(seat) = seat else { return };
+        let seat = self.worker.move_seat(seat, codec, self.ready());
+        *self.codec.lock().unwrap() = codec;
+        self.out.lock().unwrap().seat = Some(seat);
+        self.pump();
     }
 
     /// Sends a whole frame, or lets it wait behind what does.
@@ -358,7 +387,7 @@ impl Session {
             }
             Client::Input(_) | Client::Quality { .. } => {}
             // Without video it is asked for the MP4 stream beside this session.
-            Client::Keyframe => self.worker.pipeline.stream(self.codec).ask_idr(),
+            Client::Keyframe => self.worker.pipeline.stream(*self.codec.lock().unwrap()).ask_idr(),
         }
         Ok(())
     }
