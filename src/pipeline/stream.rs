@@ -535,6 +535,7 @@ impl Stream {
         timing.record(Stage::Capture, handed, captured.1 - captured.0);
         timing.record(Stage::Convert, handed, converted - started);
         timing.record(Stage::Encode, handed, encoded - converted);
+        timing.record(Stage::Coded, handed, encoded.saturating_sub(captured.0));
         timing.record(Stage::Publish, handed, (handed - captured.1).saturating_sub(encoded - started));
         if news {
             shared.changed();

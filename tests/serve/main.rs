@@ -8,6 +8,7 @@ mod gpus;
 mod gsk;
 mod http;
 mod jpeg;
+mod ladder;
 mod lane;
 mod media;
 mod output;

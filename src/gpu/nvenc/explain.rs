@@ -58,6 +58,8 @@ pub struct Facts {
     pub capabilities: Option<String>,
     /// The newest NVENC API that the driver has: major, minor.
     pub api: Option<(u32, u32)>,
+    /// Whether the session was open and had encoded: what fails then is no lack of sessions.
+    pub at_work: bool,
     /// The function that failed.
     pub call: &'static str,
     /// The driver's own words.
@@ -114,12 +116,17 @@ pub fn explain(code: Status, facts: &Facts) -> Refused {
     let (cause, kind, why, hint) = match code {
         1 | 2 => no_engine(board, facts),
         10 => out_of_memory(board, facts),
-        21 => at_the_limit(facts),
+        21 if !facts.at_work => at_the_limit(facts),
         15 => (Cause::NoDriver, Kind::Missing, too_old(facts), Some("install driver 530 or newer".into())),
         5 => (Cause::Fault, Kind::Failed, format!("{board} was lost"), Some("look at the kernel's log: dmesg".into())),
-        13 | 18 => (Cause::Fault, Kind::Failed, format!("the encoder of {board} is busy"), None),
-        8 | 12 => (Cause::Fault, Kind::Failed, format!("the driver refuses what {board} was asked for"), None),
-        _ => (Cause::Fault, Kind::Failed, format!("the encoder of {board} failed"), None),
+        13 | 18 => {
+            let hint = "see who encodes: gsk nvenc-status".to_owned();
+            (Cause::Fault, Kind::Failed, format!("the encoder of {board} is busy"), Some(hint))
+        }
+        8 | 12 => {
+            (Cause::Fault, Kind::Failed, format!("the driver refuses what {board} was asked for"), Some(REPORT.into()))
+        }
+        _ => (Cause::Fault, Kind::Failed, format!("the encoder of {board} failed"), Some(REPORT.into())),
     };
     let mut cause_text = why;
     if !facts.call.is_empty() {
@@ -133,6 +140,9 @@ pub fn explain(code: Status, facts: &Facts) -> Refused {
     error.hint = hint;
     Refused { cause, error }
 }
+
+/// For what no setting mends.
+const REPORT: &str = "see what the driver reports: sudo dmesg | grep -E 'NVRM|Xid'\nand report it with what this writes: gsk verify-gl --bundle gsk-report.tar.gz";
 
 type Meaning = (Cause, Kind, String, Option<String>);
 
@@ -164,6 +174,11 @@ fn no_engine(board: &str, facts: &Facts) -> Meaning {
 fn out_of_memory(board: &str, facts: &Facts) -> Meaning {
     let mib = |bytes: u64| bytes >> 20;
     match (facts.free_bytes, facts.sessions) {
+        (free, _) if facts.at_work => {
+            let free = free.map_or(String::new(), |free| format!(": {} MiB are free", mib(free)));
+            let hint = "free GPU memory: nvidia-smi shows who uses it".into();
+            (Cause::Fault, Kind::Capacity, format!("{board} is short of memory{free}"), Some(hint))
+        }
         (Some(free), _) if free < facts.needed_bytes => {
             let why = format!("{board} has {} MiB free, and a session needs {}", mib(free), mib(facts.needed_bytes));
             (Cause::Fault, Kind::Capacity, why, Some("free GPU memory: nvidia-smi shows who uses it".into()))

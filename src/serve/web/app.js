@@ -186,9 +186,8 @@ function follow_codec() {
     parked.park();
     via = 'mjpeg';
     player = ways.mjpeg();
-    const fallback = config.fallback || {};
-    why = fallback.detail || 'the server gives JPEG';
-    notice(`Now watching JPEG pictures, not H.264: ${why}.`);
+    why = 'the server gives JPEG';
+    notice(`Now watching JPEG pictures, not H.264: ${(config.fallback && config.fallback.detail) || 'no reason given'}.`);
   } else {
     land();
     leaving = player;
