@@ -229,6 +229,7 @@ mod tests {
             api: Some((12, 0)),
             call: "nvEncOpenEncodeSessionEx",
             said: String::new(),
+            at_work: false,
         }
     }
 
