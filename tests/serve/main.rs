@@ -10,6 +10,7 @@ mod gsk;
 mod http;
 mod jpeg;
 mod ladder;
+mod lane;
 mod media;
 mod output;
 mod slots;
