@@ -52,7 +52,7 @@ Register-ArgumentCompleter -Native -CommandName 'gsk' -ScriptBlock {
             [CompletionResult]::new('--restart', '--restart', [CompletionResultType]::ParameterName, 'When to start the program again after it has ended [default: never]')
             [CompletionResult]::new('--encoder', '--encoder', [CompletionResultType]::ParameterName, 'Encoder; auto takes the best that works and says why [default: auto]')
             [CompletionResult]::new('--bitrate', '--bitrate', [CompletionResultType]::ParameterName, 'Bits per second, 100k to 200M [default: 4M]')
-            [CompletionResult]::new('--jpeg-quality', '--jpeg-quality', [CompletionResultType]::ParameterName, 'Quality of JPEG pictures, 1 to 100 [default: 80]')
+            [CompletionResult]::new('--jpeg-quality', '--jpeg-quality', [CompletionResultType]::ParameterName, 'Quality of JPEG pictures, 1 to 100, or auto: as the bit rate allows, 40 to 85 [default: auto]')
             [CompletionResult]::new('--gpu', '--gpu', [CompletionResultType]::ParameterName, 'The GPU that draws the scene and encodes, by nvidia-smi''s index, by UUID or by PCI address [default: the first that can]')
             [CompletionResult]::new('--slots', '--slots', [CompletionResultType]::ParameterName, 'Encoder sessions that this machine bears, all its programs together, 0 to 1024 [default: by board and driver]')
             [CompletionResult]::new('--when-full', '--when-full', [CompletionResultType]::ParameterName, 'What to do while no encoder slot is free [default: refuse]')

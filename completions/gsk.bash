@@ -523,11 +523,11 @@ _gsk() {
                     return 0
                     ;;
                 --only)
-                    COMPREPLY=($(compgen -W "driver nvml cuda devices container egl-vendor egl-devices egl-cuda context draw gl-to-cuda cuda-to-gl cycles nvenc nvdec nvjpeg" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "driver nvml cuda devices container egl-vendor egl-devices egl-cuda context draw gl-to-cuda cuda-to-gl cycles capture nvenc nvdec nvjpeg" -- "${cur}"))
                     return 0
                     ;;
                 --skip)
-                    COMPREPLY=($(compgen -W "driver nvml cuda devices container egl-vendor egl-devices egl-cuda context draw gl-to-cuda cuda-to-gl cycles nvenc nvdec nvjpeg" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "driver nvml cuda devices container egl-vendor egl-devices egl-cuda context draw gl-to-cuda cuda-to-gl cycles capture nvenc nvdec nvjpeg" -- "${cur}"))
                     return 0
                     ;;
                 --bundle)

@@ -64,7 +64,7 @@ nvjpeg\t'JPEG by the GPU'
 openh264\t'H.264 by the CPU'
 jpeg\t'JPEG by the CPU'"
 complete -c gsk -n "__fish_gsk_using_subcommand serve" -l bitrate -d 'Bits per second, 100k to 200M [default: 4M]' -r
-complete -c gsk -n "__fish_gsk_using_subcommand serve" -l jpeg-quality -d 'Quality of JPEG pictures, 1 to 100 [default: 80]' -r
+complete -c gsk -n "__fish_gsk_using_subcommand serve" -l jpeg-quality -d 'Quality of JPEG pictures, 1 to 100, or auto: as the bit rate allows, 40 to 85 [default: auto]' -r
 complete -c gsk -n "__fish_gsk_using_subcommand serve" -l gpu -d 'The GPU that draws the scene and encodes, by nvidia-smi\'s index, by UUID or by PCI address [default: the first that can]' -r
 complete -c gsk -n "__fish_gsk_using_subcommand serve" -l slots -d 'Encoder sessions that this machine bears, all its programs together, 0 to 1024 [default: by board and driver]' -r
 complete -c gsk -n "__fish_gsk_using_subcommand serve" -l when-full -d 'What to do while no encoder slot is free [default: refuse]' -r -f -a "refuse\t'Viewers are refused, and told who holds the slots; the worker lives on'
@@ -176,6 +176,7 @@ draw\t''
 gl-to-cuda\t''
 cuda-to-gl\t''
 cycles\t''
+capture\t''
 nvenc\t''
 nvdec\t''
 nvjpeg\t''"
@@ -192,6 +193,7 @@ draw\t''
 gl-to-cuda\t''
 cuda-to-gl\t''
 cycles\t''
+capture\t''
 nvenc\t''
 nvdec\t''
 nvjpeg\t''"
