@@ -267,12 +267,12 @@ impl Stream {
         loop {
             if self.viewers() == 0 {
                 if !self.idle(&mut work, shared) {
-                    return;
+                    break;
                 }
                 continue;
             }
             let idr = match self.next_frame(&mut work) {
-                Turn::Stop => return,
+                Turn::Stop => break,
                 Turn::Again => continue,
                 Turn::Broken(error) => {
                     self.step_down(&mut work, shared, error);
@@ -294,6 +294,8 @@ impl Stream {
                 }
             }
         }
+        // It may lie on a device.
+        self.report.lock().unwrap().newest = None;
     }
 
     /// The encoder failed: another stands in where one may, at once, and the failed one is tried again after a while, which
