@@ -58,7 +58,7 @@ false\t''"
 complete -c gsk -n "__fish_gsk_using_subcommand serve" -l restart -d 'When to start the program again after it has ended [default: never]' -r -f -a "never\t'Not at all: its end is ours'
 on-failure\t'After any end but exit code 0'
 always\t'After any end'"
-complete -c gsk -n "__fish_gsk_using_subcommand serve" -l encoder -d 'Encoder; auto takes the best that works and says why [default: auto]' -r -f -a "auto\t'The first that works of those below, for each codec'
+complete -c gsk -n "__fish_gsk_using_subcommand serve" -l encoder -d 'Encoder; auto takes the best that works and says why [default: auto]' -r -f -a "auto\t'The first that works of those below, for each codec; JPEG instead of H.264 where that is too slow'
 nvenc\t'H.264, HEVC and AV1 by the GPU\'s encoder'
 nvjpeg\t'JPEG by the GPU'
 openh264\t'H.264 by the CPU'

@@ -71,6 +71,6 @@ macro_rules! scenarios {
 scenarios! {
     webcodecs mse mjpeg joins lasting_mse colours bare_mjpeg overflow still
     drag touch quality view_only
-    restart program_fails program_again truncated hang text waiting full token ways decoder_fails
+    restart program_fails program_again truncated hang text waiting full token ways decoder_fails slow_h264
     phone hidden
 }

@@ -14,6 +14,7 @@ pub mod frame;
 pub mod h264;
 pub mod hevc;
 pub mod inputs;
+pub mod lane;
 pub mod mp4;
 pub mod queue;
 pub mod rate;
@@ -21,6 +22,7 @@ pub mod sets;
 pub mod source;
 pub mod stream;
 pub mod timing;
+mod trial;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};

@@ -3,6 +3,7 @@
 mod connection;
 mod gate;
 mod http;
+mod lane;
 mod metrics;
 mod page;
 mod streams;
@@ -169,6 +170,7 @@ async fn serve(settings: Settings, printer: &Printer) -> Result<Ended> {
     let worker = Arc::new(Worker::new(settings, plan, slots, pipeline));
     tokio::spawn(worker.clone().follow());
     tokio::spawn(worker.clone().tell_figures());
+    tokio::spawn(lane::follow(worker.clone()));
     let server = tokio::spawn(http::serve(listener, worker.clone(), gate));
     let mut health = worker.pipeline.health();
     let over = async {

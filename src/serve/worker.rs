@@ -20,7 +20,7 @@ use crate::pipeline::stream;
 use crate::pipeline::timing::Stage;
 use crate::pipeline::{Health, Pipeline};
 use crate::wire::message::Server;
-use crate::wire::status::{Condition, Drops, Encoder, Latency, Schema, State, Status};
+use crate::wire::status::{Condition, Drops, Encoder, Fallback, Latency, Schema, State, Status};
 
 /// What encodes each codec on this host, and why: settled once, so that "since when" stays as it is.
 pub struct Plan {
@@ -61,6 +61,8 @@ pub struct Worker {
     slots: Arc<Slots>,
     condition: watch::Sender<Condition>,
     joined: Arc<AtomicUsize>,
+    /// Why sessions that ask for no codec get JPEG and not H.264, while they do.
+    jpeg_instead: Mutex<Option<Fallback>>,
     pub sessions: Sessions,
     /// The `config` of those without video, by codec. Held while sessions are told of changes, so that news keep their order.
     told: Mutex<Told>,
@@ -112,6 +114,10 @@ impl Sessions {
         self.post_to(frame, |_| true);
     }
 
+    fn undecided(&self) -> Vec<Arc<Session>> {
+        self.open.lock().unwrap().iter().filter(|session| session.undecided).cloned().collect()
+    }
+
     fn post_to(&self, frame: &Bytes, whom: impl Fn(&Session) -> bool) {
         let open = self.open.lock().unwrap().clone();
         open.iter().filter(|session| whom(session)).for_each(|session| session.post(frame.clone()));
@@ -133,6 +139,7 @@ impl Worker {
             slots,
             condition: watch::Sender::new(condition),
             joined: Arc::default(),
+            jpeg_instead: Mutex::default(),
             sessions: Sessions::default(),
             told: Mutex::default(),
             stopping: watch::Sender::new(None),
@@ -176,8 +183,9 @@ impl Worker {
             let config = self.config_beside(codec);
             if *told != config {
                 told.clone_from(&config);
-                config
-                    .inspect(|frame| self.sessions.post_to(frame, |session| !session.video && session.codec == codec));
+                config.inspect(|frame| {
+                    self.sessions.post_to(frame, |session| !session.video && session.codec() == codec)
+                });
             }
         }
     }
@@ -187,10 +195,38 @@ impl Worker {
         let mut told = self.told.lock().unwrap();
         self.tell_news(&mut told);
         session.hello();
-        if let (Some(config), false) = (&told[session.codec as usize], session.video) {
+        if let (Some(config), false) = (&told[session.codec() as usize], session.video) {
             session.post(config.clone());
         }
         self.sessions.add(session);
+    }
+
+    /// What sessions get that ask for no codec.
+    pub fn codec(&self) -> Codec {
+        if self.jpeg_instead.lock().unwrap().is_some() { Codec::Jpeg } else { self.plan.main }
+    }
+
+    /// How many of them watch.
+    pub fn undecided(&self) -> usize {
+        self.sessions.undecided().len()
+    }
+
+    /// Gives them JPEG from here on, and why, or H.264.
+    pub fn give(&self, jpeg: Option<Fallback>) {
+        *self.jpeg_instead.lock().unwrap() = jpeg;
+        self.settle();
+    }
+
+    /// Brings them to the codec that they are to get.
+    pub fn settle(&self) {
+        let codec = self.codec();
+        self.sessions.undecided().iter().for_each(|session| session.turn_to(codec));
+    }
+
+    /// Whether a GPU's engine could make H.264 now. Asks the driver.
+    pub fn could_use_hardware(&self) -> bool {
+        let info = encode::preview(Codec::H264, self.settings.encoder, self.slots.gpu.as_ref());
+        info.is_ok_and(|info| info.hardware) && self.slots.peek().is_ok()
     }
 
     /// That of the video that a session without any may have beside it, if it does not say.
@@ -201,7 +237,7 @@ impl Worker {
     /// Of that video, what it is and what makes it; none while nothing does.
     fn config_beside(&self, codec: Codec) -> Option<Bytes> {
         let stream = self.pipeline.stream(codec).snapshot();
-        ws::config(self, &stream, stream.format.as_ref()?)
+        ws::config(self, &stream, stream.format.as_ref()?, false)
     }
 
     fn judge(&self) -> (State, String) {
@@ -285,6 +321,15 @@ impl Worker {
         self.seat(codec, || self.pipeline.join_with(codec, ready))
     }
 
+    /// Brings a viewer to another codec, on the place that it has.
+    pub fn move_seat(&self, seat: Seat<Viewer>, codec: Codec, ready: Ready) -> Seat<Viewer> {
+        let Seat { viewer, _taken } = seat;
+        // It leaves last, so that the source goes on.
+        let next = self.pipeline.join_with(codec, ready);
+        drop(viewer);
+        Seat { viewer: next, _taken }
+    }
+
     fn seat<V>(&self, codec: Codec, join: impl FnOnce() -> V) -> Result<Seat<V>> {
         self.encodes(codec)?;
         let most = self.settings.max_viewers as usize;
@@ -312,10 +357,10 @@ impl Worker {
         over.then(|| self.condition.borrow().clone())
     }
 
-    /// Of all codecs, the worker's main one first.
+    /// Of all codecs, that of sessions which ask for none first.
     pub fn streams(&self) -> [stream::Snapshot; Codec::ALL.len()] {
         let mut streams = Codec::ALL.map(|codec| self.pipeline.stream(codec).snapshot());
-        streams[..=self.plan.main as usize].rotate_right(1);
+        streams[..=self.codec() as usize].rotate_right(1);
         streams
     }
 
@@ -334,6 +379,13 @@ impl Worker {
             (Some(open), _) => Some(open.clone()),
             (None, plan) => plan.cloned(),
         }
+    }
+
+    /// The same, with why it is not H.264's encoder where that was preferred.
+    pub fn encoder_instead(&self, stream: &stream::Snapshot) -> Option<encode::Info> {
+        let info = self.encoder(stream)?;
+        let instead = self.jpeg_instead.lock().unwrap().clone().filter(|_| stream.codec == Codec::Jpeg);
+        Some(encode::Info { fallback: instead.or(info.fallback), ..info })
     }
 
     pub fn latency(&self) -> Latency {
@@ -374,7 +426,7 @@ impl Worker {
     pub fn status(&self) -> Status {
         let condition = self.condition.borrow().clone();
         let streams = self.streams();
-        let encoders: Vec<Encoder> = streams.iter().filter_map(|s| Some(shown(s, self.encoder(s)?))).collect();
+        let encoders: Vec<Encoder> = streams.iter().filter_map(|s| Some(shown(s, self.encoder_instead(s)?))).collect();
         let main = &streams[0];
         let (info, latency_ms) = (self.pipeline.info(), self.latency());
         let sum = |of: fn(&stream::Snapshot) -> u64| streams.iter().map(of).sum::<u64>();

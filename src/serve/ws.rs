@@ -24,7 +24,7 @@ use super::connection::{Connection, STALLED};
 use super::worker::{Seat, Worker, last_word};
 use crate::clock::now_us;
 use crate::error;
-use crate::pipeline::broadcast::{Format, Packet, Viewer};
+use crate::pipeline::broadcast::{Format, Packet, Ready, Viewer};
 use crate::pipeline::encode::{self, Codec};
 use crate::pipeline::queue::Item;
 use crate::pipeline::sets::{self, Sets};
@@ -74,9 +74,11 @@ enum Over {
 pub struct Session {
     worker: Arc<Worker>,
     /// That of the video it gets, or has beside it.
-    pub codec: Codec,
+    codec: Mutex<Codec>,
     /// Whether it gets any.
     pub video: bool,
+    /// Whether it asked for no codec, and is given what this host can make.
+    pub undecided: bool,
     stream: TcpStream,
     out: Mutex<Out>,
     /// Wakes the session's task: the kernel took no more, or the connection is gone.
@@ -86,6 +88,7 @@ pub struct Session {
 /// What is on its way to the viewer.
 #[derive(Default)]
 struct Out {
+    undecided: bool,
     texts: VecDeque<Bytes>,
     seat: Option<Seat<Viewer>>,
     /// What the last `config` was about.
@@ -170,15 +173,16 @@ impl Out {
         if self.governs.as_ref() == Some(&format) {
             return None;
         }
-        let config = config(worker, &worker.pipeline.stream(packet.codec).snapshot(), &format)?;
+        let stream = worker.pipeline.stream(packet.codec).snapshot();
+        let config = config(worker, &stream, &format, self.undecided)?;
         self.governs = Some(format);
         Some(config)
     }
 }
 
-/// What a stream's units are and what makes them.
-pub fn config(worker: &Worker, stream: &Snapshot, format: &Format) -> Option<Bytes> {
-    let info = worker.encoder(stream)?;
+/// What a stream's units are and what makes them; for one who asked for no codec, with why it is this one.
+pub fn config(worker: &Worker, stream: &Snapshot, format: &Format, undecided: bool) -> Option<Bytes> {
+    let info = if undecided { worker.encoder_instead(stream)? } else { worker.encoder(stream)? };
     let codec = format.sets.as_ref().map_or_else(|| "mjpeg".to_string(), Sets::codec_string);
     let colour = format.sets.as_ref().and_then(Sets::colour);
     Some(text(&Server::Config {
@@ -205,10 +209,12 @@ impl Session {
             Some(Video::Hevc) => Codec::Hevc,
             Some(Video::Av1) => Codec::Av1,
             Some(Video::None) => wanted.codec.map_or(worker.codec_beside(), Codec::from),
-            None => worker.plan.main,
+            None => worker.codec(),
         };
-        let video = wanted.video != Some(Video::None);
-        let session = Arc::new(Session { worker, codec, video, stream, out: Mutex::default(), wake: Notify::new() });
+        let (video, undecided) = (wanted.video != Some(Video::None), wanted.video.is_none());
+        let out = Mutex::new(Out { undecided, ..Out::default() });
+        let codec = Mutex::new(codec);
+        let session = Arc::new(Session { worker, codec, video, undecided, stream, out, wake: Notify::new() });
         // The seat first, so that the state of the greeting counts it; nothing is sent from there before the greeting.
         let seat = video.then(|| session.seat()).transpose();
         session.worker.greet(&session);
@@ -225,6 +231,11 @@ impl Session {
             session.farewell(&reason).await;
         }
         session.leave();
+    }
+
+    /// That of the video it gets, or has beside it.
+    pub fn codec(&self) -> Codec {
+        *self.codec.lock().unwrap()
     }
 
     /// Gives the seat back.
@@ -250,13 +261,36 @@ impl Session {
 
     /// A place among the viewers.
     fn seat(self: &Arc<Self>) -> error::Result<Seat<Viewer>> {
+        let codec = self.codec();
+        self.worker.join_with(codec, self.ready())
+    }
+
+    /// What is called when something waits for it.
+    fn ready(self: &Arc<Self>) -> Ready {
         let session: Weak<Session> = Arc::downgrade(self);
-        let ready = Box::new(move || {
+        Box::new(move || {
             if let Some(session) = session.upgrade() {
                 session.pump();
             }
-        });
-        self.worker.join_with(self.codec, ready)
+        })
+    }
+
+    /// Gives it another codec, from a key unit on.
+    pub fn turn_to(self: &Arc<Self>, codec: Codec) {
+        if self.codec() == codec {
+            return;
+        }
+        let seat = {
+            let mut out = self.out.lock().unwrap();
+            out.held = None;
+            out.seat.take()
+        };
+        // One that has no seat yet is asked again.
+        let Some(seat) = seat else { return };
+        let seat = self.worker.move_seat(seat, codec, self.ready());
+        *self.codec.lock().unwrap() = codec;
+        self.out.lock().unwrap().seat = Some(seat);
+        self.pump();
     }
 
     /// Sends a whole frame, or lets it wait behind what does.
@@ -374,7 +408,7 @@ impl Session {
             }
             Client::Input(_) | Client::Quality { .. } => {}
             // Without video it is asked for the MP4 stream beside this session.
-            Client::Keyframe => self.worker.pipeline.stream(self.codec).ask_idr(),
+            Client::Keyframe => self.worker.pipeline.stream(self.codec()).ask_idr(),
         }
         Ok(())
     }

@@ -171,7 +171,8 @@ pub enum Server<'a> {
     Stats {
         fps: Option<f64>,
         bitrate_bps: Option<f64>,
-        /// What the encoder is asked for, bit/s, and the most that a viewer may ask for. JPEG has a quality instead.
+        /// What the encoder is asked for, bit/s, and the most that a viewer may ask for. JPEG's quality follows it, unless
+        /// that is fixed.
         bitrate_asked_bps: u32,
         bitrate_most_bps: u32,
         viewers: usize,

@@ -9,6 +9,8 @@ mod gpus;
 mod gsk;
 mod http;
 mod jpeg;
+mod ladder;
+mod lane;
 mod media;
 mod output;
 mod slots;

@@ -26,10 +26,12 @@
  *     race fewer=N                        ... a call that fetches brings N sessions fewer than the count call said
  *     fault FUNCTION call=N code=C        the N-th call (from 1, counted in each process) of FUNCTION answers C and
  *                                         does nothing. `call=N+`: that one and all after it. FUNCTION is the
- *                                         exported name, nvEnc* as in the API's function list.
+ *                                         exported name, nvEnc* as in the API's function list. With `anew=yes` calls
+ *                                         are counted from when the process takes this scene up.
  *     hang FUNCTION call=N ms=M           the call blocks M milliseconds, then goes on as usual; without `ms` it
  *                                         blocks for ever
  *     crash FUNCTION call=N               the call ends its process by SIGSEGV
+ *     trace calls                         every call is logged
  *     board KEY=VALUE...                  a GPU:
  *         name="..."                        (required)
  *         uuid=GPU-...                      (default made from the number)
@@ -97,6 +99,7 @@
  *     fault pid= function= call= code=
  *     hang pid= function= call=
  *     crash pid= function= call=
+ *     call pid= function=                                        with `trace calls`
  *     violation pid= function= code= what="..."                  a call that the real driver refuses as well
  *     leak pid= kind= handle= [session=]                         a handle not given back, at the process's exit or its
  *                                                                session's or context's end. Kinds: session,
@@ -145,8 +148,8 @@ struct process {
 
 struct fault {
     char function[64];
-    uint64_t call;
-    bool onwards, hang, crash;
+    uint64_t call, before; /* `before`: calls that do not count */
+    bool onwards, hang, crash, anew;
     int code;   /* of a fault */
     int64_t ms; /* of a hang; -1 for ever */
 };
@@ -164,6 +167,8 @@ struct scene {
     struct foreign foreign[MAX_LINES];
     struct process process[MAX_LINES];
     struct fault fault[MAX_LINES];
+    bool trace;
+    const struct scene *older; /* the one that this took the place of, so that none is lost */
 };
 
 /* The scene as it is now, or NULL without GSK_STANDIN. It never changes and is never freed: when the file does,

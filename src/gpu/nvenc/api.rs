@@ -122,7 +122,10 @@ impl Api {
             create.map_err(|_| lacks("NvEncodeAPICreateInstance"))?(&mut list)
         };
         if code != 0 {
-            return Err(explain(code, &Facts { api: Some(has), ..Facts::default() }));
+            return Err(explain(
+                code,
+                &Facts { api: Some(has), call: "NvEncodeAPICreateInstance", ..Facts::default() },
+            ));
         }
         // SAFETY: the driver has just filled the list.
         let functions = unsafe { Functions::take(&list) }.map_err(lacks)?;

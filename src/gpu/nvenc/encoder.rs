@@ -79,7 +79,7 @@ impl Failure {
 
     /// The same of a session that had been open.
     pub(super) fn error(self) -> Error {
-        self.explain(Facts::default()).error
+        self.explain(Facts { at_work: true, ..Facts::default() }).error
     }
 }
 

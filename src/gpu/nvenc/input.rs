@@ -13,8 +13,10 @@ use crate::gpu::picture::Surface;
 pub(super) struct Input {
     pub(super) surface: Surface,
     registered: NonNull<c_void>,
-    /// While the encoder may read it.
+    /// While the encoder has it.
     mapped: Option<NonNull<c_void>>,
+    /// Whether what was encoded of it has been collected.
+    read: bool,
 }
 
 impl Input {
@@ -35,7 +37,7 @@ impl Input {
         // the rows that the size and the pitch say, and lives until it is unregistered.
         unsafe { call!(encoder, nvEncRegisterResource, &mut params)? };
         let registered = encoder.made("nvEncRegisterResource", params.registeredResource)?;
-        Ok(Input { surface, registered, mapped: None })
+        Ok(Input { surface, registered, mapped: None, read: false })
     }
 
     /// Hands the picture to the encoder, until [`Input::unmap`].
@@ -48,26 +50,32 @@ impl Input {
         // SAFETY: the encoder is live, the structure whole, the resource the encoder's and not mapped, as `mapped` says.
         patiently(|| unsafe { call!(encoder, nvEncMapInputResource, &mut params) })?;
         let mapped = encoder.made("nvEncMapInputResource", params.mappedResource)?;
-        self.mapped = Some(mapped);
+        (self.mapped, self.read) = (Some(mapped), false);
         Ok(mapped)
     }
 
     /// Whether the encoder may be reading it.
     pub(super) fn is_mapped(&self) -> bool {
-        self.mapped.is_some()
+        self.mapped.is_some() && !self.read
     }
 
-    /// Takes it back, where the encoder has it. What was encoded of it must have been collected.
-    pub(super) fn unmap(&mut self, encoder: &Encoder) {
-        if let Some(mapped) = self.mapped.take() {
+    /// Takes it back, where the encoder has it. What was encoded of it must have been collected. Where that fails, it is not to
+    /// be mapped again.
+    pub(super) fn unmap(&mut self, encoder: &Encoder) -> Result<(), Failure> {
+        self.read = true;
+        if let Some(mapped) = self.mapped {
             // SAFETY: the resource is mapped, and the encoder does not read it any more.
-            unsafe { call!(encoder, nvEncUnmapInputResource, mapped.as_ptr()) }
-                .unwrap_or_else(|failure| failure.note());
+            unsafe { call!(encoder, nvEncUnmapInputResource, mapped.as_ptr()) }?;
+            self.mapped = None;
         }
+        Ok(())
     }
 
+    /// What the driver does not take back goes with its session.
     pub(super) fn end(mut self, encoder: &Encoder) {
-        self.unmap(encoder);
+        if let Err(failure) = self.unmap(encoder) {
+            return failure.note();
+        }
         // SAFETY: the resource is the encoder's and not mapped, and this is its last use; its memory goes after it.
         unsafe { call!(encoder, nvEncUnregisterResource, self.registered.as_ptr()) }
             .unwrap_or_else(|failure| failure.note());

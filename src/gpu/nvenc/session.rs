@@ -36,6 +36,10 @@ struct Core {
     /// One a surface; replaced where the size changes.
     inputs: [Mutex<Option<Input>>; SURFACES],
     outputs: Vec<NonNull<c_void>>,
+    /// Bitstreams that the driver did not unlock.
+    locked: [AtomicBool; SURFACES],
+    /// Why no further picture can be encoded: the driver keeps what the next would need.
+    stuck: Mutex<Option<Error>>,
     /// Whether a picture was ever submitted.
     fed: AtomicBool,
     /// The largest size that the encoder can be changed to.
@@ -73,9 +77,15 @@ impl Core {
         let mut lock = locking(*output);
         // SAFETY: the encoder is live, the bitstream buffer the encoder's and not locked, the structure as `locking` made it.
         let locked = patiently(|| unsafe { call!(self.encoder, nvEncLockBitstream, lock.as_mut_ptr()) });
-        // SAFETY: the bitstream is locked, and nobody reads it.
-        let done = locked.and_then(|()| unsafe { call!(self.encoder, nvEncUnlockBitstream, output.as_ptr()) });
-        done.unwrap_or_else(|failure| failure.note());
+        locked.and_then(|()| self.unlock(surface)).unwrap_or_else(|failure| failure.note());
+    }
+
+    /// Unlocks a bitstream that is locked and that nobody reads.
+    fn unlock(&self, surface: usize) -> Result<(), Failure> {
+        // SAFETY: the bitstream is locked, as the caller says, and nobody reads it.
+        let done = unsafe { call!(self.encoder, nvEncUnlockBitstream, self.outputs[surface].as_ptr()) };
+        self.locked[surface].store(done.is_err(), Ordering::Release);
+        done
     }
 }
 
@@ -90,8 +100,12 @@ impl Drop for Core {
             unsafe { call!(self.encoder, nvEncEncodePicture, &mut end) }.unwrap_or_else(|failure| failure.note());
         }
         self.end_inputs();
-        for output in &self.outputs {
-            // SAFETY: the buffer is the encoder's, and this is its last use.
+        for (surface, output) in self.outputs.iter().enumerate() {
+            // One that cannot be unlocked goes with the session.
+            if self.locked[surface].load(Ordering::Acquire) && self.unlock(surface).is_err() {
+                continue;
+            }
+            // SAFETY: the buffer is the encoder's and not locked, and this is its last use.
             unsafe { call!(self.encoder, nvEncDestroyBitstreamBuffer, output.as_ptr()) }
                 .unwrap_or_else(|failure| failure.note());
         }
@@ -192,6 +206,7 @@ impl Session {
         if self.shared.busy[surface].load(Ordering::Acquire) {
             return Err(Error::bug("a picture was to be encoded before an old one was collected"));
         }
+        core.stuck.lock().unwrap().clone().map_or(Ok(()), Err)?;
         let _current = core.encoder.context.current()?;
         let mut input = core.inputs[surface].lock().unwrap();
         let input = input.as_mut();
@@ -214,7 +229,7 @@ impl Session {
         // SAFETY: the encoder is live, the structure whole; its buffers are the encoder's, and no picture is in them.
         let submitted = patiently(|| unsafe { call!(core.encoder, nvEncEncodePicture, &mut params) });
         if let Err(failure) = submitted {
-            input.unmap(&core.encoder);
+            input.unmap(&core.encoder).unwrap_or_else(|failure| failure.note());
             return Err(failure.error());
         }
         core.fed.store(true, Ordering::Relaxed);
@@ -304,11 +319,13 @@ impl Deref for Coded<'_> {
 impl Drop for Coded<'_> {
     fn drop(&mut self) {
         let core = &self.shared.core;
-        // SAFETY: the bitstream is locked, and its bytes are not used any more.
-        unsafe { call!(core.encoder, nvEncUnlockBitstream, core.outputs[self.surface].as_ptr()) }
-            .unwrap_or_else(|failure| failure.note());
-        if let Some(input) = &mut *core.inputs[self.surface].lock().unwrap() {
-            input.unmap(&core.encoder);
+        let unlocked = core.unlock(self.surface);
+        let unmapped = match &mut *core.inputs[self.surface].lock().unwrap() {
+            Some(input) => input.unmap(&core.encoder),
+            None => Ok(()),
+        };
+        if let Err(failure) = unlocked.and(unmapped) {
+            core.stuck.lock().unwrap().get_or_insert(failure.error());
         }
         self.shared.busy[self.surface].store(false, Ordering::Release);
     }
@@ -380,8 +397,16 @@ fn build(api: &'static Api, device: &Device, config: &Config, ample: (u32, u32))
     let context = Arc::new(Context::retain(device)?);
     let encoder = Encoder::new(api, context.clone(), device, config);
     let room = (config.width, config.height);
-    let (fed, format) = (AtomicBool::new(false), config.options.input);
-    let mut core = Core { inputs: Default::default(), outputs: Vec::new(), fed, room, format, encoder };
+    let mut core = Core {
+        inputs: Default::default(),
+        outputs: Vec::new(),
+        locked: Default::default(),
+        stuck: Mutex::default(),
+        fed: AtomicBool::new(false),
+        room,
+        format: config.options.input,
+        encoder,
+    };
     let _current = context.current()?;
 
     core.encoder.open()?;

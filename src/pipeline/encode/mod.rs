@@ -80,7 +80,7 @@ impl From<Main> for Codec {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, clap::ValueEnum, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Choice {
-    /// The first that works of those below, for each codec.
+    /// The first that works of those below, for each codec; JPEG instead of H.264 where that is too slow.
     #[default]
     Auto,
     /// H.264, HEVC and AV1 by the GPU's encoder.

@@ -7,6 +7,8 @@ const PATHS = ['webcodecs', 'mse', 'mjpeg'], PATH_NAMES = { webcodecs: 'WebCodec
 const forced = PATHS.includes(query.get('via')) ? query.get('via') : null;
 
 let via = null, sink = '', player = null, why = '';  // why: the reason this path was taken instead of a better one
+let parked = null;    // the WebCodecs player, while the server gives JPEG in place of H.264
+let leaving = null;   // what is on the screen until the parked one shows again
 let hello = null, config = null, server = null;      // the newest messages of their kinds
 let size = { width: 0, height: 0 };
 const errors = [], count = { painted: 0, bytes: 0, drops: 0, reconnects: 0 };
@@ -79,7 +81,12 @@ function notice(text) {
 
 // ---- The socket ----
 
-const wanted = { webcodecs: () => `video=${codec.now}`, mse: () => `video=none&codec=${codec.now}`, mjpeg: () => 'video=jpeg' };
+// A connection of WebCodecs that wants the worker's H.264 asks for no codec, and so gets what the host can make: H.264, or JPEG
+// where that is too slow.
+const undecided = () => codec.now === 'h264' && codec.offered === 'h264' && !forced;
+const wanted = () => parked || (via === 'webcodecs' && undecided()) ? '' : '?' + {
+  webcodecs: `video=${codec.now}`, mse: `video=none&codec=${codec.now}`, mjpeg: 'video=jpeg',
+}[via];
 let socket = null, backoff = 250, retryTimer = 0, heard = 0;
 const send = message => { if (socket && socket.readyState === 1) socket.send(JSON.stringify(message)); };
 
@@ -87,7 +94,7 @@ function connect() {
   clearTimeout(retryTimer);
   drop_socket();
   Object.assign(link, { phase: 'connecting', picture: false });
-  const ws = new WebSocket(`${location.origin.replace(/^http/, 'ws')}/ws?${wanted[via]()}`, 'gsk.v1');
+  const ws = new WebSocket(`${location.origin.replace(/^http/, 'ws')}/ws${wanted()}`, 'gsk.v1');
   let opened = false;
   socket = ws;
   ws.binaryType = 'arraybuffer';
@@ -148,7 +155,7 @@ function told(message) {
       clock.reset();
       frames.clear();
       newest = server = null;
-      if (via !== 'mjpeg' && !hello.codecs.includes(codec.now)) {
+      if (via === 'mjpeg' && !parked ? !hello.codecs.includes('jpeg') : !hello.codecs.includes(codec.now)) {
         return fall_on(codec.now === 'h264' ? 'this worker encodes JPEG only' : `this worker encodes no ${codec.name()}`);
       }
       player.open();
@@ -157,6 +164,7 @@ function told(message) {
     case 'config':
       config = message;
       link.bye = '';
+      follow_codec();
       resized(config.width, config.height);
       if (player.configure) player.configure(config);
       return;
@@ -171,6 +179,37 @@ function told(message) {
     case 'stats': server = message; return;
     case 'bye': link.bye = message.reason || 'the server ended'; return;
   }
+}
+
+// The server has begun to give JPEG to who asked for no codec, or H.264 again: the same connection, another way to the screen.
+function follow_codec() {
+  const jpeg = config.codec === 'mjpeg';
+  if (jpeg === Boolean(parked) || (!parked && (via !== 'webcodecs' || forced))) return;
+  samples.length = 0;
+  if (jpeg) {
+    land();
+    parked = player;
+    parked.park();
+    via = 'mjpeg';
+    player = ways.mjpeg();
+    why = 'the server gives JPEG';
+    notice(`Now watching JPEG pictures, not H.264: ${(config.fallback && config.fallback.detail) || 'no reason given'}.`);
+  } else {
+    land();
+    leaving = player;
+    player = parked;
+    parked = null;
+    via = 'webcodecs';
+    why = '';
+    player.unpark();
+    notice('Now watching H.264 again.');
+  }
+}
+
+// What was to stay on the screen until another picture came may go.
+function land() {
+  if (leaving) leaving.stop();
+  leaving = null;
 }
 
 let keyAsked = -1e9;
@@ -324,9 +363,11 @@ function begin() {
 }
 
 function fall_on(reason) {
-  const from = via;
+  const from = parked ? 'webcodecs' : via;
   note(`${PATH_NAMES[from]}: ${reason}`);
-  if (player) player.stop();
+  land();
+  for (const one of [player, parked]) if (one) one.stop();
+  parked = null;
   drop_socket();
   clearTimeout(retryTimer);
   samples.length = 0;
@@ -539,7 +580,7 @@ async function start() {
 
 const codec = codec_choice({ offered: document.body.dataset.codec, query, note, notice });
 const ways = players({
-  $, link, count, frames, note, good, ask_key, fall_on, resized, painted, show_sink,
+  $, link, count, frames, note, good, ask_key, fall_on, resized, painted, show_sink, land,
   config: () => config,
   codec: () => codec.now,
   refused({ state, reason }) {

@@ -1,10 +1,10 @@
 // The three ways from the server to the screen. Each is a function that starts one and gives back:
 // feed(buffer): one message of video; configure(config); open(): a connection has begun; resume(): the source is back;
 // visible(): the tab is shown again; pause(): nobody watches for now; painted(): pictures shown so far, or null; codec();
-// queue; stop().
+// queue; stop(). WebCodecs' has park() and unpark() too: another player has the screen for a while.
 'use strict';
 const players = page => {
-const { $, link, count, frames, note, good, ask_key, fall_on, resized, painted, show_sink } = page;
+const { $, link, count, frames, note, good, ask_key, fall_on, resized, painted, show_sink, land } = page;
 const shown = () => { const q = video.getVideoPlaybackQuality(); return q.totalVideoFrames - q.droppedVideoFrames; };
 const video = $('video'), Source = window.ManagedMediaSource || window.MediaSource;
 
@@ -15,7 +15,8 @@ function webcodecs() {
   const failures = [], memory = 'gsk.hardware-decoder-failed';
   const recall = () => { try { return localStorage.getItem(memory) === navigator.userAgent; } catch { return false; } };
   const remember = () => { try { localStorage.setItem(memory, navigator.userAgent); } catch { /* storage is closed to this page */ } };
-  let suspect = false, drawn = 0, track = true;
+  let suspect = false, drawn = 0, track = true, parked = false, returns = false;
+  const take_screen = () => show_sink(track ? 'video track' : 'canvas');
   const self = {
     queue: 0,
     // The receive time needs no hop; the buffer is handed over, not copied.
@@ -24,6 +25,9 @@ function webcodecs() {
     configure: c => worker.postMessage({ config: { codec: c.codec, width: c.width, height: c.height, colour: c.colour } }),
     painted: () => track ? shown() : drawn,
     codec: () => page.config() && page.config().codec,
+    park() { parked = true; returns = false; },
+    // What is on the screen stays until a picture has come.
+    unpark() { parked = false; returns = true; self.open(); },
     stop() { worker.onmessage = worker.onerror = null; worker.terminate(); video.srcObject = null; },
   };
   worker.onerror = event => fall_on(`the decoding worker failed: ${event.message || 'it could not start'}`);
@@ -38,11 +42,17 @@ function webcodecs() {
         if (!Number.isNaN(data.times[i + 2])) painted(frame, data.times[i + 2] - performance.timeOrigin);
       }
     }
+    if (data.times && returns) {
+      returns = false;
+      take_screen();
+      land();
+    }
+    if (parked) return;
     if (data.first && suspect && data.software) remember();
     if (data.times && !link.picture && link.phase === 'open') good();
     if (data.needKey) ask_key();
-    if (data.track) { video.srcObject = new MediaStream([data.track]); show_sink('video track'); }
-    if (data.canvas) { track = false; show_sink('canvas'); }
+    if (data.track) { video.srcObject = new MediaStream([data.track]); take_screen(); }
+    if (data.canvas) { track = false; take_screen(); }
     if (data.failed) fall_on(data.failed);
     if (data.decoderFailed) {
       const at = performance.now();
@@ -58,7 +68,7 @@ function webcodecs() {
     const generator = new MediaStreamTrackGenerator({ kind: 'video' });
     given.writable = generator.writable;
     video.srcObject = new MediaStream([generator]);
-    show_sink('video track');
+    take_screen();
   } else {
     given.canvas = $('canvas').transferControlToOffscreen();
   }
@@ -254,8 +264,9 @@ function mse() {
 function mjpeg() {
   const canvas = document.createElement('canvas'), context = canvas.getContext('bitmaprenderer', { alpha: false });
   let busy = false, waiting = null, drawn = 0, failed = 0, over = false;
+  // What another player has left on the screen stays until the first picture.
+  canvas.hidden = true;
   $('picture').append(canvas);
-  show_sink('image');
   async function show(buffer) {
     busy = true;
     const head = new DataView(buffer), frame = frames.get(Number(head.getBigUint64(12)));
@@ -266,6 +277,10 @@ function mjpeg() {
       if (canvas.width !== bitmap.width || canvas.height !== bitmap.height) Object.assign(canvas, { width: bitmap.width, height: bitmap.height });
       resized(bitmap.width, bitmap.height);
       context.transferFromImageBitmap(bitmap);
+      if (canvas.hidden) {
+        canvas.hidden = false;
+        show_sink('image');
+      }
       drawn++;
       failed = 0;
       if (frame) painted(frame, performance.now());
