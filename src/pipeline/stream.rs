@@ -304,7 +304,8 @@ impl Stream {
         let at_work = self.report.lock().unwrap().info.clone().filter(|_| work.encoder.is_some());
         self.close(work);
         shared.changed();
-        match at_work.filter(|info| info.hardware && shared.choice == encode::Choice::Auto) {
+        let other = self.codec.has_software() && shared.choice == encode::Choice::Auto;
+        match at_work.filter(|info| info.hardware && other) {
             Some(info) => {
                 let now = now_us();
                 let again = work.setback.take().filter(|last| now < last.until_us + SETTLED_US);
