@@ -440,7 +440,7 @@ impl Stream {
     fn encode(self: &Arc<Self>, work: &mut Work, shared: &Arc<Shared>, idr: bool) -> Result<(), Failure> {
         let frame = work.last.clone().expect("a picture");
         self.report.lock().unwrap().newest = Some(frame.clone());
-        let config = shared.encode_config(frame.size);
+        let config = shared.encode_config(self.codec, frame.size);
         let resized = work.config.as_ref().is_some_and(|used| used.size != config.size);
         // One that cannot take the size in place is closed first: it may hold the only slot.
         if resized && work.encoder.as_mut().is_some_and(|encoder| encoder.reconfigure(&config).is_err()) {
@@ -476,7 +476,7 @@ impl Stream {
         let set_back = work.setback.as_ref().filter(|setback| now_us() < setback.until_us);
         let at_work = work.encoder.as_ref().and(self.report.lock().unwrap().info.as_ref().map(|info| info.backend));
         let past = Past { setback: set_back.map(|setback| &setback.failed), at_work };
-        let (encoder, info) = encode::open(self.codec, shared.choice, config, &shared.slots, past, output)?;
+        let (encoder, info) = encode::open(shared.choice, config, &shared.slots, past, output)?;
         let stands_in = info.fallback.as_ref().is_some_and(|fallback| may_pass(fallback.cause));
         work.promote_us = stands_in.then(|| set_back.map_or(now_us() + PROMOTE_US, |setback| setback.until_us));
         work.promotions = 0;

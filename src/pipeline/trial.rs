@@ -16,14 +16,13 @@ impl Pipeline {
         let newest = self.stream(Codec::H264).newest();
         let frame = newest.ok_or_else(|| Error::failed("there is no picture to try JPEG with"))?;
         let pixels = frame.size.pixels();
-        let config = encode::Config { quality: Quality::Fixed(FLOOR), ..shared.encode_config(frame.size) };
+        let config = encode::Config { quality: Quality::Fixed(FLOOR), ..shared.encode_config(Codec::Jpeg, frame.size) };
         let (sender, units) = mpsc::channel();
         let output = || -> encode::Output {
             let sender = sender.clone();
             Box::new(move |unit| drop(sender.send(unit)))
         };
-        let (mut encoder, _) =
-            encode::open(Codec::Jpeg, shared.choice, &config, &shared.slots, Past::default(), output)?;
+        let (mut encoder, _) = encode::open(shared.choice, &config, &shared.slots, Past::default(), output)?;
         // The first one warms caches and pays for what is made once.
         encoder.submit(frame.clone(), true)?;
         encoder.submit(frame, true)?;

@@ -24,21 +24,29 @@ use crate::wire::status::{Condition, Drops, Encoder, Fallback, Latency, Schema, 
 
 /// What encodes each codec on this host, and why: settled once, so that "since when" stays as it is.
 pub struct Plan {
-    /// Of the codec that viewers get who ask for none.
-    pub main: encode::Info,
-    /// Of the other, or why there is none.
-    other: Result<encode::Info>,
+    /// The codec that viewers get who ask for none.
+    pub main: Codec,
+    /// Of each of [`Codec::ALL`], or why there is none.
+    by_codec: [Result<encode::Info>; Codec::ALL.len()],
 }
 
 impl Plan {
-    pub fn new(choice: Choice, gpu: Option<&Chosen>) -> Result<Plan> {
-        let other = if choice.codec() == Codec::H264 { Codec::Jpeg } else { Codec::H264 };
-        let main = encode::preview(choice.codec(), choice, gpu)?;
-        Ok(Plan { main, other: encode::preview(other, choice, gpu) })
+    /// `main`: the video to prefer, where the choice of encoder leaves one. That it cannot be encoded here is an error. `gpu`:
+    /// the one that was chosen.
+    pub fn new(choice: Choice, main: encode::Main, gpu: Option<&Chosen>) -> Result<Plan> {
+        let main = if choice.codec() == Codec::Jpeg { Codec::Jpeg } else { main.into() };
+        let plan = Plan { main, by_codec: Codec::ALL.map(|codec| encode::preview(codec, choice, gpu)) };
+        plan.of(main).map_err(Error::clone)?;
+        Ok(plan)
     }
 
     fn of(&self, codec: Codec) -> Result<&encode::Info, &Error> {
-        if self.main.codec == codec { Ok(&self.main) } else { self.other.as_ref() }
+        self.by_codec[codec as usize].as_ref()
+    }
+
+    /// What encodes the main codec.
+    pub fn main(&self) -> &encode::Info {
+        self.of(self.main).expect("the plan has it")
     }
 }
 
@@ -56,10 +64,13 @@ pub struct Worker {
     /// Why sessions that ask for no codec get JPEG and not H.264, while they do.
     jpeg_instead: Mutex<Option<Fallback>>,
     pub sessions: Sessions,
-    /// The `config` of those without video. Held while sessions are told of changes, so that news keep their order.
-    told: Mutex<Option<Bytes>>,
+    /// The `config` of those without video, by codec. Held while sessions are told of changes, so that news keep their order.
+    told: Mutex<Told>,
     stopping: watch::Sender<Option<String>>,
 }
+
+/// The `config` of each of [`Codec::ALL`] that is encoded now.
+type Told = [Option<Bytes>; Codec::ALL.len()];
 
 /// A viewer and the place that it takes up.
 pub struct Seat<V> {
@@ -154,7 +165,7 @@ impl Worker {
         self.tell_news(&mut self.told.lock().unwrap());
     }
 
-    fn tell_news(&self, told: &mut Option<Bytes>) {
+    fn tell_news(&self, told: &mut Told) {
         let (state, reason) = self.judge();
         let new = self.condition.send_if_modified(|old| {
             if (old.state, &old.reason) == (state, &reason) {
@@ -168,10 +179,14 @@ impl Worker {
             let frame = ws::text(&Server::State(&self.condition.borrow()));
             self.sessions.post(&frame);
         }
-        let config = self.config_beside();
-        if *told != config {
-            told.clone_from(&config);
-            config.inspect(|frame| self.sessions.post_to(frame, |session| !session.video));
+        for (told, codec) in told.iter_mut().zip(Codec::ALL) {
+            let config = self.config_beside(codec);
+            if *told != config {
+                told.clone_from(&config);
+                config.inspect(|frame| {
+                    self.sessions.post_to(frame, |session| !session.video && session.codec() == codec)
+                });
+            }
         }
     }
 
@@ -180,7 +195,7 @@ impl Worker {
         let mut told = self.told.lock().unwrap();
         self.tell_news(&mut told);
         session.hello();
-        if let (Some(config), false) = (&*told, session.video) {
+        if let (Some(config), false) = (&told[session.codec() as usize], session.video) {
             session.post(config.clone());
         }
         self.sessions.add(session);
@@ -188,7 +203,7 @@ impl Worker {
 
     /// What sessions get that ask for no codec.
     pub fn codec(&self) -> Codec {
-        if self.jpeg_instead.lock().unwrap().is_some() { Codec::Jpeg } else { self.plan.main.codec }
+        if self.jpeg_instead.lock().unwrap().is_some() { Codec::Jpeg } else { self.plan.main }
     }
 
     /// How many of them watch.
@@ -214,14 +229,14 @@ impl Worker {
         info.is_ok_and(|info| info.hardware) && self.slots.peek().is_ok()
     }
 
-    /// That of the video that a session without any may have beside it.
+    /// That of the video that a session without any may have beside it, if it does not say.
     pub fn codec_beside(&self) -> Codec {
-        if self.encodes(Codec::H264).is_ok() { Codec::H264 } else { self.plan.main.codec }
+        if self.encodes(Codec::H264).is_ok() { Codec::H264 } else { self.plan.main }
     }
 
     /// Of that video, what it is and what makes it; none while nothing does.
-    fn config_beside(&self) -> Option<Bytes> {
-        let stream = self.pipeline.stream(self.codec_beside()).snapshot();
+    fn config_beside(&self, codec: Codec) -> Option<Bytes> {
+        let stream = self.pipeline.stream(codec).snapshot();
         ws::config(self, &stream, stream.format.as_ref()?, false)
     }
 
@@ -284,7 +299,7 @@ impl Worker {
     /// Whether a codec could be encoded now: its encoder is open, or needs no slot, or there is one to be had. Takes none.
     pub fn has_slot(&self, codec: Codec) -> Result<(), Denied> {
         let open = self.pipeline.stream(codec).snapshot().info.is_some();
-        let needs_one = self.plan.of(codec).is_ok_and(|info| info.hardware && info.codec == Codec::H264);
+        let needs_one = self.plan.of(codec).is_ok_and(|info| info.hardware && info.codec != Codec::Jpeg);
         match self.settings.when_full {
             WhenFull::Refuse if needs_one && !open => self.slots.peek(),
             _ => Ok(()),
@@ -342,11 +357,11 @@ impl Worker {
         over.then(|| self.condition.borrow().clone())
     }
 
-    /// H.264 and JPEG, that of sessions which ask for none first.
-    pub fn streams(&self) -> [stream::Snapshot; 2] {
-        let streams = [Codec::H264, Codec::Jpeg].map(|codec| self.pipeline.stream(codec).snapshot());
-        let [h264, jpeg] = streams;
-        if self.codec() == Codec::H264 { [h264, jpeg] } else { [jpeg, h264] }
+    /// Of all codecs, that of sessions which ask for none first.
+    pub fn streams(&self) -> [stream::Snapshot; Codec::ALL.len()] {
+        let mut streams = Codec::ALL.map(|codec| self.pipeline.stream(codec).snapshot());
+        streams[..=self.codec() as usize].rotate_right(1);
+        streams
     }
 
     /// What encodes a stream now, or would; `None` where nothing can.
@@ -384,9 +399,9 @@ impl Worker {
     pub async fn tell_figures(self: Arc<Self>) {
         let mut sessions = self.sessions.count();
         while sessions.wait_for(|&open| open > 0).await.is_ok() {
-            let [main, other] = self.streams();
-            let (viewers, backend) = (main.viewers + other.viewers, self.backend(&main));
-            let stream = if main.viewers == 0 && other.viewers > 0 { other } else { main };
+            let streams = self.streams();
+            let (viewers, backend) = (streams.iter().map(|stream| stream.viewers).sum(), self.backend(&streams[0]));
+            let stream = streams.iter().find(|stream| stream.viewers > 0).unwrap_or(&streams[0]);
             let stats = Server::Stats {
                 fps: stream.fps,
                 bitrate_bps: stream.bitrate_bps,
@@ -404,7 +419,7 @@ impl Worker {
 
     /// `gsk:<source>:<encoder>`.
     fn backend(&self, main: &stream::Snapshot) -> String {
-        let encoder = self.encoder(main).map_or(self.plan.main.backend, |info| info.backend);
+        let encoder = self.encoder(main).map_or(self.plan.main().backend, |info| info.backend);
         format!("gsk:{}:{encoder}", self.settings.source.name())
     }
 

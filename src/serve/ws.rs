@@ -25,9 +25,9 @@ use super::worker::{Seat, Worker, last_word};
 use crate::clock::now_us;
 use crate::error;
 use crate::pipeline::broadcast::{Format, Packet, Ready, Viewer};
-use crate::pipeline::encode::Codec;
-use crate::pipeline::h264::ParameterSets;
+use crate::pipeline::encode::{self, Codec};
 use crate::pipeline::queue::Item;
+use crate::pipeline::sets::{self, Sets};
 use crate::pipeline::stream::Snapshot;
 use crate::pipeline::timing::Stage;
 use crate::wire::message::{Ack, Client, Colour, Server};
@@ -46,9 +46,20 @@ const TEXTS: usize = 32;
 #[serde(rename_all = "lowercase")]
 pub enum Video {
     H264,
+    Hevc,
+    Av1,
     Jpeg,
     /// State, figures and input only.
     None,
+}
+
+/// The query of `/ws`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Wanted {
+    video: Option<Video>,
+    /// Without video: that of the MP4 stream that is watched beside the session.
+    codec: Option<encode::Main>,
 }
 
 /// Why a session ends.
@@ -172,13 +183,16 @@ impl Out {
 /// What a stream's units are and what makes them; for one who asked for no codec, with why it is this one.
 pub fn config(worker: &Worker, stream: &Snapshot, format: &Format, undecided: bool) -> Option<Bytes> {
     let info = if undecided { worker.encoder_instead(stream)? } else { worker.encoder(stream)? };
-    let codec = format.sets.as_ref().map_or_else(|| "mjpeg".to_string(), ParameterSets::codec_string);
+    let codec = format.sets.as_ref().map_or_else(|| "mjpeg".to_string(), Sets::codec_string);
+    let colour = format.sets.as_ref().and_then(Sets::colour);
     Some(text(&Server::Config {
         codec: &codec,
         width: format.size.width,
         height: format.size.height,
         fps: worker.pipeline.fps(),
-        colour: format.sets.as_ref().map(|_| Colour::BT709_LIMITED),
+        colour: colour.map(|sets::Colour { primaries, transfer, matrix, full_range }| {
+            Colour::of(primaries, transfer, matrix, full_range)
+        }),
         backend: info.backend,
         hardware: info.hardware,
         fallback: info.fallback.as_ref(),
@@ -187,15 +201,17 @@ pub fn config(worker: &Worker, stream: &Snapshot, format: &Format, undecided: bo
 
 impl Session {
     /// Serves one viewer until it leaves or the worker ends. `read`: what came behind the handshake.
-    pub async fn serve(worker: Arc<Worker>, video: Option<Video>, connection: Connection, read: Bytes) {
+    pub async fn serve(worker: Arc<Worker>, wanted: Wanted, connection: Connection, read: Bytes) {
         let (stream, _place) = connection.into_parts();
-        let codec = match video {
+        let codec = match wanted.video {
             Some(Video::Jpeg) => Codec::Jpeg,
             Some(Video::H264) => Codec::H264,
-            Some(Video::None) => worker.codec_beside(),
+            Some(Video::Hevc) => Codec::Hevc,
+            Some(Video::Av1) => Codec::Av1,
+            Some(Video::None) => wanted.codec.map_or(worker.codec_beside(), Codec::from),
             None => worker.codec(),
         };
-        let (video, undecided) = (video != Some(Video::None), video.is_none());
+        let (video, undecided) = (wanted.video != Some(Video::None), wanted.video.is_none());
         let out = Mutex::new(Out { undecided, ..Out::default() });
         let codec = Mutex::new(codec);
         let session = Arc::new(Session { worker, codec, video, undecided, stream, out, wake: Notify::new() });
@@ -223,10 +239,15 @@ impl Session {
         drop(seat);
     }
 
+    /// That of the video it gets, or has beside it.
+    pub fn codec(&self) -> Codec {
+        *self.codec.lock().unwrap()
+    }
+
     /// The first message.
     pub fn hello(&self) {
         let settings = &self.worker.settings;
-        let codecs = [Codec::H264, Codec::Jpeg].into_iter().filter(|&codec| self.worker.encodes(codec).is_ok());
+        let codecs = Codec::ALL.into_iter().filter(|&codec| self.worker.encodes(codec).is_ok());
         self.post(text(&Server::Hello {
             gsk: env!("CARGO_PKG_VERSION"),
             instance: &settings.instance_id,
@@ -240,7 +261,7 @@ impl Session {
 
     /// A place among the viewers.
     fn seat(self: &Arc<Self>) -> error::Result<Seat<Viewer>> {
-        let codec = *self.codec.lock().unwrap();
+        let codec = self.codec();
         self.worker.join_with(codec, self.ready())
     }
 
@@ -256,7 +277,7 @@ impl Session {
 
     /// Gives it another codec, from a key unit on.
     pub fn turn_to(self: &Arc<Self>, codec: Codec) {
-        if *self.codec.lock().unwrap() == codec {
+        if self.codec() == codec {
             return;
         }
         let seat = {
@@ -387,7 +408,7 @@ impl Session {
             }
             Client::Input(_) | Client::Quality { .. } => {}
             // Without video it is asked for the MP4 stream beside this session.
-            Client::Keyframe => self.worker.pipeline.stream(*self.codec.lock().unwrap()).ask_idr(),
+            Client::Keyframe => self.worker.pipeline.stream(self.codec()).ask_idr(),
         }
         Ok(())
     }

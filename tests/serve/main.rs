@@ -1,5 +1,6 @@
 //! `gsk serve` as other programs see it: the real program, over real connections.
 
+mod codecs;
 mod device;
 mod ending;
 mod faults;

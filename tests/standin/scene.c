@@ -138,6 +138,7 @@ static void read_board(const struct reader *at, struct scene *scene) {
                             .cc_minor = 6,
                             .engines = 1,
                             .codecs = 3,
+                            .intra_refresh = true,
                             .capacity = 100,
                             .mem_total = 8192 * MIB};
     snprintf(board->uuid, sizeof board->uuid, "GPU-00000000-0000-4000-8000-%012x", index);
@@ -158,6 +159,7 @@ static void read_board(const struct reader *at, struct scene *scene) {
         } else if ((v = value_of(word, "engines"))) board->engines = (unsigned)number(at, v);
         else if ((v = value_of(word, "geforce"))) geforce = yes_or_no(at, v);
         else if ((v = value_of(word, "codecs"))) read_codecs(at, board, v);
+        else if ((v = value_of(word, "intra-refresh"))) board->intra_refresh = yes_or_no(at, v);
         else if ((v = value_of(word, "encoder-util"))) board->encoder_util = (unsigned)number(at, v);
         else if ((v = value_of(word, "decoder-util"))) board->decoder_util = (unsigned)number(at, v);
         else if ((v = value_of(word, "gpu-util"))) board->gpu_util = (unsigned)number(at, v);

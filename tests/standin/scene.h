@@ -41,7 +41,8 @@
  *                                           UNSUPPORTED_DEVICE (2) and nvmlDeviceGetEncoderCapacity NOT_SUPPORTED (3)
  *         geforce=yes|no                    counts under `limit` (default: yes if the name has "GeForce")
  *         codecs=h264,hevc,av1              what its engines encode, as listed by nvEncGetEncodeGUIDs (default
- *                                           h264,hevc); an encoder can be initialised for h264 only
+ *                                           h264,hevc)
+ *         intra-refresh=yes|no              whether its engines refresh pictures in waves (default yes)
  *         encoder-util=PERCENT decoder-util=PERCENT gpu-util=PERCENT mem-util=PERCENT   (default 0)
  *         capacity=PERCENT                  encoder capacity left, for every codec (default 100)
  *         mem-total=MIB mem-used=MIB        (default 8192 and 0) `mem-used` is what other programs use; what the
@@ -76,7 +77,8 @@
  *     open pid= session= board=                                  a session is open
  *     refused pid= [board=] code= reason=limit|no-engine|memory|version
  *                                                                ... or is not
- *     initialize pid= session= size=WxH fps=NUM/DEN bitrate= gop= bframes= preset= tuning= aud=
+ *     initialize pid= session= codec= size=WxH fps=NUM/DEN bitrate= gop= bframes= preset= tuning= aud=
+ *                refresh=FRAMES/PERIOD                           ... of intra refresh; 0/0 without
  *     reconfigure pid= session= size=WxH fps=NUM/DEN bitrate= max-bitrate= vbv= reset= idr=
  *     force-idr pid= session= frame=                             a picture that the caller asked to be an IDR
  *     end-of-stream pid= session=
@@ -127,7 +129,7 @@ struct board {
     uint32_t pci_domain, pci_bus, pci_device;
     int cc_major, cc_minor;
     unsigned engines, codecs; /* `codecs` is a set of 1 << codec */
-    bool geforce;
+    bool geforce, intra_refresh;
     unsigned encoder_util, decoder_util, gpu_util, mem_util, capacity;
     uint64_t mem_total, mem_used, session_mem; /* bytes */
     uint64_t encode_us;

@@ -5,12 +5,13 @@ use std::ptr::NonNull;
 
 use nvidia_video_codec_sdk::sys::nvEncodeAPI as sys;
 
-use super::encoder::{Encoder, Failure, NV12, call, patiently};
-use crate::gpu::picture::Nv12;
+use super::encoder::{Encoder, Failure, call, patiently};
+use super::settings::PictureFormat;
+use crate::gpu::picture::Surface;
 
 /// A picture that is registered with an encoder. [`Input::end`] is due before the encoder goes.
 pub(super) struct Input {
-    pub(super) picture: Nv12,
+    pub(super) surface: Surface,
     registered: NonNull<c_void>,
     /// While the encoder has it.
     mapped: Option<NonNull<c_void>>,
@@ -19,16 +20,16 @@ pub(super) struct Input {
 }
 
 impl Input {
-    pub(super) fn register(encoder: &Encoder, picture: Nv12) -> Result<Input, Failure> {
-        let (width, height) = picture.size();
+    pub(super) fn register(encoder: &Encoder, format: PictureFormat, surface: Surface) -> Result<Input, Failure> {
+        let (width, height) = surface.size();
         let mut params = sys::NV_ENC_REGISTER_RESOURCE {
             version: sys::NV_ENC_REGISTER_RESOURCE_VER,
             resourceType: sys::NV_ENC_INPUT_RESOURCE_TYPE::NV_ENC_INPUT_RESOURCE_TYPE_CUDADEVICEPTR,
             width,
             height,
-            pitch: picture.pitch() as u32,
-            resourceToRegister: picture.pointer() as *mut c_void,
-            bufferFormat: NV12,
+            pitch: surface.pitch() as u32,
+            resourceToRegister: surface.pointer() as *mut c_void,
+            bufferFormat: format.raw(),
             bufferUsage: sys::NV_ENC_BUFFER_USAGE::NV_ENC_INPUT_IMAGE,
             ..Default::default()
         };
@@ -36,7 +37,7 @@ impl Input {
         // the rows that the size and the pitch say, and lives until it is unregistered.
         unsafe { call!(encoder, nvEncRegisterResource, &mut params)? };
         let registered = encoder.made("nvEncRegisterResource", params.registeredResource)?;
-        Ok(Input { picture, registered, mapped: None, read: false })
+        Ok(Input { surface, registered, mapped: None, read: false })
     }
 
     /// Hands the picture to the encoder, until [`Input::unmap`].

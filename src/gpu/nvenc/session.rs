@@ -11,13 +11,13 @@ use std::sync::{Arc, Mutex};
 use nvidia_video_codec_sdk::sys::nvEncodeAPI as sys;
 
 use super::api::Api;
-use super::encoder::{Encoder, Failure, NV12, call, patiently, picture};
+use super::encoder::{Encoder, Failure, call, no_codec, patiently, picture};
 use super::explain::Refused;
 use super::input::Input;
-use super::settings::{ANY_LEVEL, Config, Settings};
+use super::settings::{Config, PictureFormat, Settings};
 use crate::error::{Error, Result};
 use crate::gpu::cuda::{Context, Current, Device};
-use crate::gpu::picture::Nv12;
+use crate::gpu::picture::Surface;
 use crate::lease::Slot;
 use crate::wire::status::Cause;
 
@@ -44,6 +44,7 @@ struct Core {
     fed: AtomicBool,
     /// The largest size that the encoder can be changed to.
     room: (u32, u32),
+    format: PictureFormat,
     encoder: Encoder,
 }
 
@@ -52,8 +53,8 @@ impl Core {
     fn make_inputs(&self, width: u32, height: u32) -> Result<(), Stopped> {
         self.end_inputs();
         for input in &self.inputs {
-            let picture = Nv12::new(&self.encoder.context, width, height)?;
-            *input.lock().unwrap() = Some(Input::register(&self.encoder, picture)?);
+            let surface = self.format.surface(&self.encoder.context, width, height)?;
+            *input.lock().unwrap() = Some(Input::register(&self.encoder, self.format, surface)?);
         }
         Ok(())
     }
@@ -194,7 +195,12 @@ impl Session {
 
     /// Has `write` make a picture in the encoder's memory, complete when it returns, and submits it. Of [`SURFACES`]
     /// pictures the oldest must have been collected before the next is encoded. `time_us` goes with the picture; it must grow.
-    pub fn encode(&mut self, idr: bool, time_us: u64, write: impl FnOnce(&mut Nv12) -> Result<()>) -> Result<Pending> {
+    pub fn encode(
+        &mut self,
+        idr: bool,
+        time_us: u64,
+        write: impl FnOnce(&mut Surface) -> Result<()>,
+    ) -> Result<Pending> {
         let core = &self.shared.core;
         let surface = self.frame as usize % SURFACES;
         if self.shared.busy[surface].load(Ordering::Acquire) {
@@ -205,17 +211,17 @@ impl Session {
         let mut input = core.inputs[surface].lock().unwrap();
         let input = input.as_mut();
         let input = input.ok_or_else(|| Error::failed("NVENC failed").cause("the session has lost its buffers"))?;
-        write(&mut input.picture)?;
+        write(&mut input.surface)?;
         let mapped = input.map(&core.encoder).map_err(Failure::error)?;
         let mut params = picture();
         params.inputWidth = self.config.width;
         params.inputHeight = self.config.height;
-        params.inputPitch = input.picture.pitch() as u32;
+        params.inputPitch = input.surface.pitch() as u32;
         params.frameIdx = self.frame;
         params.inputTimeStamp = time_us;
         params.inputBuffer = mapped.as_ptr();
         params.outputBitstream = core.outputs[surface].as_ptr();
-        params.bufferFmt = NV12;
+        params.bufferFmt = core.format.raw();
         if idr {
             // With picture types decided by the driver, the flag does it and the type does not.
             params.encodePicFlags = sys::NV_ENC_PIC_FLAGS::NV_ENC_PIC_FLAG_FORCEIDR as u32;
@@ -233,8 +239,10 @@ impl Session {
     }
 
     /// Changes bit rate, frame rate and size in place. Only a new size, for which every picture must have been collected,
-    /// begins with an IDR. Where it fails, the session goes on as it was, unless its size was to change.
+    /// begins with an IDR. Where it fails, the session goes on as it was, unless its size was to change. Codec and options stay
+    /// as they are, whatever `config` says of them.
     pub fn reconfigure(&mut self, config: &Config) -> Result<()> {
+        let config = &Config { codec: self.config.codec, options: self.config.options, ..*config };
         let core = &self.shared.core;
         let resized = (config.width, config.height) != (self.config.width, self.config.height);
         if resized {
@@ -252,9 +260,9 @@ impl Session {
         let level = self.settings.level();
         self.settings.set(config);
         let mut changed = core.encoder.reconfigure(&mut self.settings, resized);
-        if changed.as_ref().is_err_and(|failure| matches!(failure.code, 8 | 12)) && level != ANY_LEVEL {
+        if changed.as_ref().is_err_and(|failure| matches!(failure.code, 8 | 12)) && level != self.settings.any_level() {
             // The level that the opening chose may be too low for the new rate.
-            self.settings.set_level(ANY_LEVEL);
+            self.settings.set_level(self.settings.any_level());
             changed = core.encoder.reconfigure(&mut self.settings, resized);
         }
         if let Err(failure) = changed {
@@ -396,16 +404,21 @@ fn build(api: &'static Api, device: &Device, config: &Config, ample: (u32, u32))
         stuck: Mutex::default(),
         fed: AtomicBool::new(false),
         room,
+        format: config.options.input,
         encoder,
     };
     let _current = context.current()?;
 
     core.encoder.open()?;
+    let offered = core.encoder.codecs()?;
+    if !offered.contains(&config.codec) {
+        return Err(no_codec(config.codec, &offered, &device.name).into());
+    }
     let able = core.encoder.abilities()?;
     able.check(config, &device.name)?;
     core.room = (config.width.max(ample.0.min(able.width.1)), config.height.max(ample.1.min(able.height.1)));
 
-    let mut settings = Settings::new(core.encoder.preset()?, able.custom_vbv, config, core.room);
+    let mut settings = Settings::new(core.encoder.preset(config.options.preset.guid())?, &able, config, core.room);
     // SAFETY: the encoder is live; the structure is whole, and what it points to is the settings'.
     unsafe { call!(core.encoder, nvEncInitializeEncoder, settings.initialize()) }?;
     core.encoder.pin_level(&mut settings);

@@ -141,22 +141,36 @@ function mse() {
     next();
   }
 
+  // Where what a box holds begins, or -1.
+  function inside(bytes, box) {
+    const letters = [...box].map(c => c.charCodeAt(0));
+    for (let i = 0; i + 4 < bytes.length; i++) if (letters.every((c, k) => bytes[i + k] === c)) return i + 4;
+    return -1;
+  }
+  // From the decoder's configuration (ISO/IEC 14496-15, annex E; AV1-ISOBMFF, 5).
   function codec_of(bytes) {
-    for (let i = 0; i + 8 < bytes.length; i++)
-      if (bytes[i] === 0x61 && bytes[i + 1] === 0x76 && bytes[i + 2] === 0x63 && bytes[i + 3] === 0x43)
-        return 'avc1.' + [5, 6, 7].map(k => bytes[i + k].toString(16).padStart(2, '0').toUpperCase()).join('');
-    return null;
+    const hex = n => n.toString(16).toUpperCase(), two = n => String(n).padStart(2, '0');
+    let at = inside(bytes, 'avcC');
+    if (at > 0) return 'avc1.' + [1, 2, 3].map(k => hex(bytes[at + k]).padStart(2, '0')).join('');
+    at = inside(bytes, 'hvcC');
+    if (at > 0) {
+      let flags = new DataView(bytes.buffer, bytes.byteOffset).getUint32(at + 2), turned = 0;
+      for (let i = 0; i < 32; i++, flags >>>= 1) turned = (turned * 2) + (flags & 1);
+      const first = bytes[at + 1], limits = [...bytes.subarray(at + 6, at + 12)];
+      while (limits.length && !limits[limits.length - 1]) limits.pop();
+      return ['hvc1', ['', 'A', 'B', 'C'][first >> 6] + (first & 31), hex(turned), (first & 32 ? 'H' : 'L') + bytes[at + 12], ...limits.map(hex)].join('.');
+    }
+    at = inside(bytes, 'av1C');
+    if (at < 0) return null;
+    const [profile, rest] = [bytes[at + 1], bytes[at + 2]];
+    return `av01.${profile >> 5}.${two(profile & 31)}${rest & 128 ? 'H' : 'M'}.${rest & 32 ? '12' : rest & 64 ? '10' : '08'}`;
   }
-  // Whether a media fragment holds an IDR picture (lengths of 4 bytes before each NAL unit).
-  function is_key(bytes, from) {
-    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-    for (let i = from; i + 5 <= bytes.length; i += 4 + view.getUint32(i)) if ((bytes[i + 4] & 31) === 5) return true;
-    return false;
-  }
+  // Whether a media fragment's sample is a sync sample: by the flags in its track run (ISO/IEC 14496-12, 8.8.8).
+  const is_key = bytes => (bytes[inside(bytes, 'trun') + 21] & 1) === 0;
 
   async function read() {
     const abort = opening = new AbortController();
-    const answer = await fetch('/stream.mp4?timeline=packed', { signal: abort.signal });
+    const answer = await fetch(`/stream.mp4?timeline=packed&codec=${page.codec()}`, { signal: abort.signal });
     if (!answer.ok) {
       const said = await answer.json().catch(() => ({}));
       if (said.state) page.refused(said);
@@ -177,12 +191,11 @@ function mse() {
         const view = new DataView(rest.buffer, rest.byteOffset), length = view.getUint32(from), kind = String.fromCharCode(...rest.subarray(from + 4, from + 8));
         if (length < 8) throw new Error('the MP4 stream is damaged');
         if (rest.length - from < length) break;
-        const body = from + 8;
         from += length;
         if (kind !== 'moov' && kind !== 'mdat') continue;
         const bytes = rest.subarray(0, from);
         if (kind === 'moov') await begin(codec_of(bytes));
-        todo.push({ bytes, key: kind === 'mdat' && is_key(bytes, body) });
+        todo.push({ bytes, key: kind === 'mdat' && is_key(bytes) });
         rest = rest.subarray(from);
         from = 0;
         next();
