@@ -287,6 +287,7 @@ fn refusals() {
             "missing",
             "nvjpegCreateSimple returned 1 (NVJPEG_STATUS_NOT_INITIALIZED)",
         ),
+        (a("nvjpegCreateSimple", 6), NoDriver, "missing", "returned 6 (NVJPEG_STATUS_EXECUTION_FAILED)"),
         (
             a("nvjpegCreateSimple", 7),
             NoEngine,

@@ -203,7 +203,8 @@ mod tests {
 
     #[test]
     fn only_a_frame_rate_that_is_missed_for_seconds_is_worth_a_trial() {
-        let table: [(&str, fn(u64) -> Second, Option<u64>); 9] = [
+        type Row = (&'static str, fn(u64) -> Second, Option<u64>);
+        let table: [Row; 9] = [
             ("it holds", |_| second(8, 60, 0), None),
             ("nothing moves", |_| second(30, 1, 0), None),
             ("no picture at all", |_| second(0, 0, 0), None),

@@ -19,10 +19,10 @@ const SECOND: Duration = Duration::from_secs(1);
 /// Seconds that nobody watches after which the decision is forgotten.
 const FORGET: u32 = 5;
 
-/// Gives such sessions the codec that this host can make for them, for as long as the worker lives. A codec that was chosen
+/// Gives such sessions the codec that this host can make for them, for as long as the worker lives. What was chosen
 /// is not changed.
 pub async fn follow(worker: Arc<Worker>) {
-    if worker.settings.encoder != Choice::Auto {
+    if worker.settings.encoder != Choice::Auto || worker.plan.main != Codec::H264 {
         return;
     }
     let mut sessions = worker.sessions.count();

@@ -424,6 +424,8 @@ impl Worker {
     }
 
     pub fn status(&self) -> Status {
+        // A viewer may have its picture before the news of it are worked out.
+        self.refresh();
         let condition = self.condition.borrow().clone();
         let streams = self.streams();
         let encoders: Vec<Encoder> = streams.iter().filter_map(|s| Some(shown(s, self.encoder_instead(s)?))).collect();

@@ -244,6 +244,11 @@ impl Session {
         drop(seat);
     }
 
+    /// That of the video it gets, or has beside it.
+    pub fn codec(&self) -> Codec {
+        *self.codec.lock().unwrap()
+    }
+
     /// The first message.
     pub fn hello(&self) {
         let settings = &self.worker.settings;
