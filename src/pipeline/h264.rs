@@ -75,7 +75,8 @@ fn vui_colour(rbsp: &[u8]) -> Option<Option<Colour>> {
         if chroma_format == 3 {
             b.skip(1)?;
         }
-        (b.ue()?, b.ue()?); // bit depths
+        b.ue()?; // bit depths
+        b.ue()?;
         b.skip(1)?;
         if b.flag()? {
             for list in 0..if chroma_format == 3 { 12 } else { 8 } {
@@ -90,7 +91,8 @@ fn vui_colour(rbsp: &[u8]) -> Option<Option<Colour>> {
         0 => drop(b.ue()?),
         1 => {
             b.skip(1)?;
-            (b.se()?, b.se()?);
+            b.se()?;
+            b.se()?;
             for _ in 0..b.ue()? {
                 b.se()?;
             }
@@ -99,7 +101,8 @@ fn vui_colour(rbsp: &[u8]) -> Option<Option<Colour>> {
     }
     b.ue()?; // max_num_ref_frames
     b.skip(1)?;
-    (b.ue()?, b.ue()?); // size
+    b.ue()?; // size
+    b.ue()?;
     if !b.flag()? {
         b.skip(1)?; // mb_adaptive_frame_field_flag
     }

@@ -128,7 +128,8 @@ fn read_sps(rbsp: &[u8]) -> Option<Info> {
     b.skip(2)?; // amp_enabled_flag, sample_adaptive_offset_enabled_flag
     if b.flag()? {
         b.skip(8)?; // depths of PCM samples
-        (b.ue()?, b.ue()?);
+        b.ue()?;
+        b.ue()?;
         b.skip(1)?;
     }
     skip_picture_sets(&mut b)?;

@@ -245,6 +245,18 @@ mod tests {
         captured_us.iter().map(|&us| fragmenter.tick(us)).collect()
     }
 
+    /// The page looks there whether a fragment can be begun with.
+    #[test]
+    fn a_samples_flags_stand_behind_the_runs_offset() {
+        for (key, flags) in [(true, SYNC), (false, NOT_SYNC)] {
+            let mut bytes = Vec::new();
+            encode(&moof(1, 2, 3000, key, 4, 5), &mut bytes).unwrap();
+            let run = &bytes[bytes.windows(4).position(|window| window == b"trun").unwrap() + 4..];
+            assert_eq!(run[3] & 4, 4, "first-sample-flags-present");
+            assert_eq!(run[12..16], flags.to_be_bytes());
+        }
+    }
+
     #[test]
     fn the_real_timeline_is_that_of_the_captures() {
         let frames: Vec<u64> = (0..=9000).map(|n| 5_000_000 + n * 1_000_000 / 30).collect();

@@ -267,12 +267,12 @@ impl Stream {
         loop {
             if self.viewers() == 0 {
                 if !self.idle(&mut work, shared) {
-                    return;
+                    break;
                 }
                 continue;
             }
             let idr = match self.next_frame(&mut work) {
-                Turn::Stop => return,
+                Turn::Stop => break,
                 Turn::Again => continue,
                 Turn::Broken(error) => {
                     self.step_down(&mut work, shared, error);
@@ -294,6 +294,8 @@ impl Stream {
                 }
             }
         }
+        // It may lie on a device.
+        self.report.lock().unwrap().newest = None;
     }
 
     /// The encoder failed: another stands in where one may, at once, and the failed one is tried again after a while, which
@@ -302,7 +304,8 @@ impl Stream {
         let at_work = self.report.lock().unwrap().info.clone().filter(|_| work.encoder.is_some());
         self.close(work);
         shared.changed();
-        match at_work.filter(|info| info.hardware && shared.choice == encode::Choice::Auto) {
+        let other = self.codec.has_software() && shared.choice == encode::Choice::Auto;
+        match at_work.filter(|info| info.hardware && other) {
             Some(info) => {
                 let now = now_us();
                 let again = work.setback.take().filter(|last| now < last.until_us + SETTLED_US);

@@ -233,15 +233,15 @@ impl Session {
         session.leave();
     }
 
-    /// That of the video it gets, or has beside it.
-    pub fn codec(&self) -> Codec {
-        *self.codec.lock().unwrap()
-    }
-
     /// Gives the seat back.
     fn leave(&self) {
         let seat = self.out.lock().unwrap().seat.take();
         drop(seat);
+    }
+
+    /// That of the video it gets, or has beside it.
+    pub fn codec(&self) -> Codec {
+        *self.codec.lock().unwrap()
     }
 
     /// The first message.

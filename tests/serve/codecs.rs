@@ -1,6 +1,7 @@
 //! HEVC and AV1, and how NVENC is set, over the stand-in driver.
 
 use std::io::Read;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -177,6 +178,22 @@ fn what_cannot_be_encoded_here_is_refused_in_words() {
     let answer = http::get(gsk.addr, "/stream.mp4?codec=av1");
     assert_eq!(answer.code, 409);
     assert!(String::from_utf8(answer.bytes()).unwrap().contains("Tesla T4 encodes h264 and hevc, not av1"));
+}
+
+#[test]
+fn a_failure_in_flight_is_tried_again_where_nothing_else_can() {
+    let mut scene = Scene::rtx();
+    scene.fault("nvEncLockBitstream", 5, 20);
+    let leases = tempfile::tempdir().unwrap();
+    let gsk = worker(&scene, &leases, &["--codec", "hevc"]);
+    let mut viewer = Viewer::join(gsk.addr, "/ws");
+    let units: Vec<Unit> = (0..4).map(|_| viewer.unit()).collect();
+    assert!(units[0].key && units[1..].iter().all(|unit| !unit.key));
+    let began = Instant::now();
+    assert!(viewer.unit().key, "from a key unit on");
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+    assert_eq!(scene.events("open").len(), 2);
+    gsk.await_state(SOON, "streaming");
 }
 
 #[test]

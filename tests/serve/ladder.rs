@@ -61,8 +61,8 @@ fn goes_on(case: &str, function: &str, call: u64, code: u32, cause: &str) {
     assert_eq!((&fallback["from"], &fallback["cause"]), (&"nvenc".into(), &cause.into()), "{case}: {fallback}");
     let words = format!("{} returned {code}", function.trim_end_matches("_v2"));
     assert!(fallback["detail"].as_str().unwrap().contains(&words), "{case}: {fallback}");
-    let status = worker.status();
-    assert_eq!((&status["state"], &status["encoders"][0]["hardware"]), (&"streaming".into(), &false.into()), "{case}");
+    worker.await_state(SOON, "streaming");
+    assert_eq!(worker.status()["encoders"][0]["hardware"], false, "{case}");
     until(SOON, case, || machine.pool().slots().unwrap().iter().all(|seen| !seen.held).then_some(()));
     until(SOON, case, || machine.scene.sessions().is_empty().then_some(()));
     assert_eq!(machine.scene.violations(), [], "{case}");

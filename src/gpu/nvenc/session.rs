@@ -28,9 +28,6 @@ pub const SURFACES: usize = 4;
 /// The size that every session has room for, so that it need not be opened again where a picture grows up to it.
 const ROOM: (u32, u32) = (1920, 1080);
 
-/// `NV_ENC_PIC_TYPE_IDR`.
-const IDR: u32 = sys::NV_ENC_PIC_TYPE::NV_ENC_PIC_TYPE_IDR as u32;
-
 /// An encoder with its buffers; all is given back when it is dropped.
 struct Core {
     /// One a surface; replaced where the size changes.
@@ -151,8 +148,6 @@ pub struct Pending {
 /// An access unit, in the driver's memory until this is dropped.
 pub struct Coded<'a> {
     bytes: &'a [u8],
-    /// Whether it is an IDR, with its parameter sets in front.
-    pub key: bool,
     surface: usize,
     shared: &'a Shared,
     _current: Current<'a>,
@@ -291,15 +286,14 @@ impl Collector {
         let whole = lock.as_mut_ptr();
         // SAFETY: the encoder is live, the bitstream buffer the encoder's and not locked; the fields are places in zeroed
         // memory. What comes back is read field by field: a newer driver may name picture types that the crate lacks.
-        let (bytes, key) = unsafe {
+        let bytes = unsafe {
             patiently(|| call!(core.encoder, nvEncLockBitstream, whole)).map_err(|failure| failure.error())?;
             let start = addr_of!((*whole).bitstreamBufferPtr).read().cast::<u8>();
             let len = addr_of!((*whole).bitstreamSizeInBytes).read() as usize;
             // The driver's memory, which stays as it is until the bitstream is unlocked.
-            let bytes = if start.is_null() { &[][..] } else { slice::from_raw_parts(start, len) };
-            (bytes, addr_of!((*whole).pictureType).cast::<u32>().read() == IDR)
+            if start.is_null() { &[][..] } else { slice::from_raw_parts(start, len) }
         };
-        let coded = Coded { bytes, key, surface: pending.surface, shared, _current: current };
+        let coded = Coded { bytes, surface: pending.surface, shared, _current: current };
         if coded.is_empty() {
             return Err(Error::failed("NVENC failed").cause("an access unit is empty"));
         }
@@ -310,7 +304,7 @@ impl Collector {
 impl Deref for Coded<'_> {
     type Target = [u8];
 
-    /// Annex B.
+    /// Annex B; of AV1 a temporal unit in the low-overhead format.
     fn deref(&self) -> &[u8] {
         self.bytes
     }

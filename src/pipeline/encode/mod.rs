@@ -43,6 +43,11 @@ impl Codec {
         }
     }
 
+    /// Whether something beside NVENC encodes it.
+    pub fn has_software(self) -> bool {
+        matches!(self, Codec::H264 | Codec::Jpeg)
+    }
+
     /// As people write it.
     pub fn title(self) -> &'static str {
         match self {
@@ -249,7 +254,7 @@ fn walk<T>(
     if codec == Codec::H264 && choice.codec() == Codec::Jpeg {
         return Err(Error::usage("this worker encodes JPEG only").hint("start it with --encoder auto").into());
     }
-    if matches!(codec, Codec::Hevc | Codec::Av1) && !choice.may_nvenc() {
+    if !codec.has_software() && !choice.may_nvenc() {
         let what = format!("this worker encodes no {}", codec.title());
         return Err(Error::usage(what).cause("only NVENC does").hint("start it with --encoder auto").into());
     }
@@ -276,7 +281,7 @@ fn walk<T>(
             }
             Err(Tried::Over(failure)) => return Err(failure),
             // Of these there is no other row.
-            Err(Tried::Unfit(refused)) if asked.is_some() && !matches!(codec, Codec::Hevc | Codec::Av1) => {
+            Err(Tried::Unfit(refused)) if asked.is_some() && codec.has_software() => {
                 let (cause, error) = (refused.detail(), refused.error);
                 let hint = "or use --encoder auto, which takes the best that this host has";
                 let hint = error.hint.map_or(hint.trim_start_matches("or ").into(), |own| format!("{own}\n{hint}"));
@@ -356,8 +361,7 @@ fn with_slot(
     slots: &Slots,
     output: Output,
 ) -> Result<(Box<dyn Encoder>, Option<String>), Tried> {
-    // Where no software encodes the codec, nothing stands in.
-    let stands_in = slots.when_full == WhenFull::Software && !matches!(config.codec, Codec::Hevc | Codec::Av1);
+    let stands_in = slots.when_full == WhenFull::Software && config.codec.has_software();
     let taken = slots.take(config.codec, config.size);
     let (slot, boards) = taken.map_err(|denied| without_slot(denied, stands_in))?;
     let name = slot.name();

@@ -81,12 +81,10 @@ function notice(text) {
 
 // ---- The socket ----
 
-// A connection of WebCodecs that wants the worker's H.264 asks for no codec, and so gets what the host can make: H.264, or JPEG
-// where that is too slow.
-const undecided = () => codec.now === 'h264' && codec.offered === 'h264' && !forced;
-const wanted = () => parked || (via === 'webcodecs' && undecided()) ? '' : '?' + {
-  webcodecs: `video=${codec.now}`, mse: `video=none&codec=${codec.now}`, mjpeg: 'video=jpeg',
-}[via];
+// WebCodecs' connection to a worker of H.264 asks for no codec, and so gets what the host can make: H.264, or JPEG where that
+// is too slow.
+const undecided = () => parked || (via === 'webcodecs' && !forced && !query.has('codec') && codec.now === 'h264' && document.body.dataset.codec === 'h264');
+const wanted = { webcodecs: () => `video=${codec.now}`, mse: () => `video=none&codec=${codec.now}`, mjpeg: () => 'video=jpeg' };
 let socket = null, backoff = 250, retryTimer = 0, heard = 0;
 const send = message => { if (socket && socket.readyState === 1) socket.send(JSON.stringify(message)); };
 
@@ -94,7 +92,7 @@ function connect() {
   clearTimeout(retryTimer);
   drop_socket();
   Object.assign(link, { phase: 'connecting', picture: false });
-  const ws = new WebSocket(`${location.origin.replace(/^http/, 'ws')}/ws${wanted()}`, 'gsk.v1');
+  const ws = new WebSocket(`${location.origin.replace(/^http/, 'ws')}/ws?${undecided() ? '' : wanted[via]()}`, 'gsk.v1');
   let opened = false;
   socket = ws;
   ws.binaryType = 'arraybuffer';
@@ -155,7 +153,7 @@ function told(message) {
       clock.reset();
       frames.clear();
       newest = server = null;
-      if (via === 'mjpeg' && !parked ? !hello.codecs.includes('jpeg') : !hello.codecs.includes(codec.now)) {
+      if ((via !== 'mjpeg' || parked) && !hello.codecs.includes(codec.now)) {
         return fall_on(codec.now === 'h264' ? 'this worker encodes JPEG only' : `this worker encodes no ${codec.name()}`);
       }
       player.open();
@@ -184,7 +182,7 @@ function told(message) {
 // The server has begun to give JPEG to who asked for no codec, or H.264 again: the same connection, another way to the screen.
 function follow_codec() {
   const jpeg = config.codec === 'mjpeg';
-  if (jpeg === Boolean(parked) || (!parked && (via !== 'webcodecs' || forced))) return;
+  if (jpeg === Boolean(parked) || !undecided()) return;
   samples.length = 0;
   if (jpeg) {
     land();

@@ -6,7 +6,7 @@ const NAMES = { h264: 'H.264', hevc: 'HEVC', av1: 'AV1' };
 const PROBES = { hevc: 'hvc1.1.6.L120.90', av1: 'av01.0.08M.08' };
 const Source = window.ManagedMediaSource || window.MediaSource;
 const wish = query.get('codec'), known = wish in NAMES;
-const self = { offered, now: known ? wish : offered in NAMES ? offered : 'h264', why: '' };
+const self = { now: known ? wish : offered in NAMES ? offered : 'h264', why: '' };
 
 const decodes = {
   webcodecs: codec => VideoDecoder.isConfigSupported({ codec }).then(answer => answer.supported, () => false),

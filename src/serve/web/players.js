@@ -165,8 +165,9 @@ function mse() {
     const [profile, rest] = [bytes[at + 1], bytes[at + 2]];
     return `av01.${profile >> 5}.${two(profile & 31)}${rest & 128 ? 'H' : 'M'}.${rest & 32 ? '12' : rest & 64 ? '10' : '08'}`;
   }
-  // Whether a media fragment's sample is a sync sample: by the flags in its track run (ISO/IEC 14496-12, 8.8.8).
-  const is_key = bytes => (bytes[inside(bytes, 'trun') + 21] & 1) === 0;
+  // Whether a media fragment's sample is a sync sample: by first_sample_flags of its track run, behind the run's own flags, its
+  // count and its offset (ISO/IEC 14496-12, 8.8.8).
+  const is_key = bytes => (bytes[inside(bytes, 'trun') + 13] & 1) === 0;
 
   async function read() {
     const abort = opening = new AbortController();
