@@ -344,8 +344,16 @@ impl Shared {
             self.health(Health::Running);
         }
         loop {
-            if source.paced() && !self.await_turn(source, &mut pacer, &context.pool) {
-                return Ok(End::stopped());
+            if source.paced() {
+                if !self.watched() {
+                    // The last picture lies where the source's pictures do.
+                    last = None;
+                    source.rest();
+                    context.pool.trim();
+                }
+                if !self.await_turn(source, &mut pacer) {
+                    return Ok(End::stopped());
+                }
             }
             let next = source.next(context)?;
             self.learn(source);
@@ -388,10 +396,9 @@ impl Shared {
     }
 
     /// Waits for a viewer, then for the next deadline; `false`: stop.
-    fn await_turn(&self, source: &dyn Source, pacer: &mut Option<Pacer>, pool: &Pool) -> bool {
+    fn await_turn(&self, source: &dyn Source, pacer: &mut Option<Pacer>) -> bool {
         let mut stopping = self.stopping.lock().unwrap();
         if !*stopping && !self.watched() {
-            pool.trim();
             stopping = self.wake.wait_while(stopping, |stopping| !*stopping && !self.watched()).unwrap();
             *pacer = None;
         }
