@@ -140,6 +140,26 @@ fn explain(code: CUresult) -> (Kind, Option<&'static str>) {
                 "look at CUDA_VISIBLE_DEVICES; in a container, start it with --gpus all; nvidia-smi -L shows the devices",
             ),
         ),
+        46 => (
+            Kind::Failed,
+            Some("another process has the GPU for itself, or nobody may compute on it: sudo nvidia-smi -c 0"),
+        ),
+        // Those that JIT compilation of the kernels meets.
+        209 | 218 | 222 => (Kind::Missing, Some("the driver is older than CUDA 12.0: install driver 525 or newer")),
+        221 => (
+            Kind::Missing,
+            Some("libnvidia-ptxjitcompiler.so.1, which is part of the driver, is not on this host: install it"),
+        ),
+        // Of these the driver says that all further work of the process fails.
+        700 | 702 | 710 | 714..=719 => (
+            Kind::Failed,
+            Some(
+                "CUDA is lost for this process: start it again, and see what the driver reports: sudo dmesg | grep -E 'NVRM|Xid'",
+            ),
+        ),
+        802 => {
+            (Kind::Missing, Some("boards with NVSwitch need their manager: sudo systemctl start nvidia-fabricmanager"))
+        }
         804 => (Kind::Missing, Some("the driver is too old for the CUDA compatibility libraries that were found")),
         _ => (Kind::Failed, Some("see what the driver reports: sudo dmesg | grep -E 'NVRM|Xid'")),
     }

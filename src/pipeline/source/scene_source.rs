@@ -25,7 +25,10 @@ enum OnDevice {
     Untried,
     Works,
     /// It had worked, and is tried again at that time, µs; the wait doubles each time.
-    Failed { again_us: u64, wait: Duration },
+    Failed {
+        again_us: u64,
+        wait: Duration,
+    },
     Never,
 }
 
