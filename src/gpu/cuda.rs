@@ -257,6 +257,7 @@ fn format_uuid(bytes: [u8; 16]) -> String {
 pub struct Context {
     api: &'static Functions,
     device: CUdevice,
+    ordinal: u32,
     raw: CUcontext,
 }
 
@@ -275,7 +276,7 @@ impl Context {
         unsafe { (api.cuDevicePrimaryCtxSetFlags_v2)(device.handle, SLEEP) };
         // SAFETY: the argument is a place for one handle.
         api.check("cuDevicePrimaryCtxRetain", unsafe { (api.cuDevicePrimaryCtxRetain)(&mut raw, device.handle) })?;
-        Ok(Context { api, device: device.handle, raw })
+        Ok(Context { api, device: device.handle, ordinal: device.ordinal, raw })
     }
 
     /// Makes the context current on this thread until the guard is dropped; what was current before is so again then.
@@ -302,6 +303,11 @@ impl Context {
     /// Whether both are the same device's.
     pub fn same(&self, other: &Context) -> bool {
         self.device == other.device
+    }
+
+    /// [`Device::ordinal`] of its device.
+    pub fn ordinal(&self) -> u32 {
+        self.ordinal
     }
 
     pub(super) fn raw(&self) -> CUcontext {

@@ -34,7 +34,7 @@ use tokio::sync::watch;
 
 use self::broadcast::{Ready, Viewer, Waiting};
 use self::encode::Codec;
-use self::frame::{Frame, Pool, Size};
+use self::frame::{Frame, Pool};
 use self::inputs::Inputs;
 use self::rate::Quality;
 use self::source::{Context, End, Next, Options, Restart, Source, Spec, Stop};
@@ -108,9 +108,11 @@ struct Target {
 }
 
 impl Shared {
-    fn encode_config(&self, codec: Codec, size: Size) -> encode::Config {
+    /// What an encoder of such frames goes by.
+    fn encode_config(&self, codec: Codec, frame: &Frame) -> encode::Config {
         let Target { fps, bitrate, quality } = *self.target.lock().unwrap();
-        encode::Config { codec, size, fps, bitrate, quality, nvenc: self.nvenc }
+        let near = frame.picture().map(|picture| picture.context().ordinal());
+        encode::Config { codec, size: frame.size, fps, bitrate, quality, nvenc: self.nvenc, near }
     }
 
     /// Whether pictures are of use: without an encoder slot they are not.

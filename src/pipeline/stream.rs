@@ -389,7 +389,7 @@ impl Stream {
     fn encode(self: &Arc<Self>, work: &mut Work, shared: &Arc<Shared>, idr: bool) -> Result<(), Failure> {
         let frame = work.last.clone().expect("a picture");
         self.report.lock().unwrap().newest = Some(frame.clone());
-        let config = shared.encode_config(self.codec, frame.size);
+        let config = shared.encode_config(self.codec, &frame);
         let resized = work.config.as_ref().is_some_and(|used| used.size != config.size);
         // One that cannot take the size in place is closed first: it may hold the only slot.
         if resized && work.encoder.as_mut().is_some_and(|encoder| encoder.reconfigure(&config).is_err()) {

@@ -155,12 +155,12 @@ pub struct Coded<'a> {
 
 impl Session {
     /// Opens a session on the first that takes one of the devices that `wanted` names (by UUID or PCI address), in that
-    /// order, or of all where it names none: beside a board without an engine, that is the one with an engine. The slot is kept until the session is closed;
-    /// where every device refuses, it is free again.
+    /// order but [`Config::near`] first, or of all where it names none: beside a board without an engine, that is the one with
+    /// an engine. The slot is kept until the session is closed; where every device refuses, it is free again.
     pub fn open(slot: Slot, wanted: &[String], config: &Config) -> Result<(Session, Collector), Refused> {
         let api = Api::get()?;
         let mut stopped = Vec::new();
-        for device in super::candidates(wanted)? {
+        for device in super::candidates(wanted, config.near)? {
             match prepare(&slot, api, &device, config) {
                 Ok((core, settings)) => {
                     let shared = Arc::new(Shared { core, busy: Default::default(), slot });
