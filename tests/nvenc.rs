@@ -445,6 +445,30 @@ fn a_driver_that_does_not_answer_holds_nobody_up() {
     }
 }
 
+/// A session that is given up with pictures in it reads them in their order; and one whose caller panics gives all back.
+#[test]
+fn a_session_that_is_given_up_leaves_nothing_behind() {
+    let Some(dir) = inside() else {
+        host(&Scene::rtx(), "a_session_that_is_given_up_leaves_nothing_behind");
+        return;
+    };
+    let config = gsk::gpu::nvenc::Config::h264(640, 480, 30.0, 1_000_000);
+    let (mut session, mut collector) = Session::open(slot(&dir), &[], &config).unwrap();
+    // Of the four surfaces, the last and then the first have a picture that nobody collects.
+    for n in 1..=5 {
+        let pending = session.encode(n == 1, n, |_| Ok(())).unwrap();
+        if n <= 3 {
+            drop(collector.collect(pending).unwrap());
+        }
+    }
+    drop((session, collector));
+    let (mut session, collector) = Session::open(slot(&dir), &[], &config).unwrap();
+    let panics = std::panic::AssertUnwindSafe(|| session.encode(true, 1, |_| panic!("while it was written")).map(drop));
+    std::panic::catch_unwind(panics).unwrap_err();
+    drop((session, collector));
+    assert!(slot_is_free(&dir));
+}
+
 #[test]
 fn a_board_is_chosen_by_uuid_and_by_address() {
     let Some(dir) = inside() else {
