@@ -5,12 +5,12 @@
 
 use std::ffi::{c_char, c_int, c_uint, c_void};
 use std::ptr;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use cudarc::driver::sys::{CUdeviceptr, CUfunction, CUmodule, CUstream};
 
 use super::cuda::{CUresult, Context, functions};
-use super::memory::{Pinned, Stream, lacks};
+use super::memory::{Pinned, Stream};
 use super::picture::{Nv12, Picture, Planar};
 use crate::error::{Error, Result};
 
@@ -30,19 +30,11 @@ type Launch = unsafe extern "C" fn(
     *mut *mut c_void,
 ) -> CUresult;
 
-functions! {
+functions! { of a context:
     cuModuleLoadData: unsafe extern "C" fn(*mut CUmodule, *const c_void) -> CUresult,
     cuModuleUnload: unsafe extern "C" fn(CUmodule) -> CUresult,
     cuModuleGetFunction: unsafe extern "C" fn(*mut CUfunction, CUmodule, *const c_char) -> CUresult,
     cuLaunchKernel: Launch,
-}
-
-impl Functions {
-    fn get(_: &Context) -> Result<&'static Functions> {
-        static FUNCTIONS: OnceLock<Result<Functions, &'static str>> = OnceLock::new();
-        // SAFETY: a context exists, so the library is there; the types are those of cuda.h.
-        FUNCTIONS.get_or_init(|| unsafe { Functions::load() }).as_ref().map_err(|name| lacks(name))
-    }
 }
 
 /// Threads of a block, each of which makes four pixels (two by two).

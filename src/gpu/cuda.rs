@@ -24,8 +24,22 @@ const NO_DEVICE: CUresult = 100;
 /// `CUDA_SUCCESS`.
 const SUCCESS: CUresult = 0;
 
-/// Declares `Functions` of libcuda by their names in cuda.h, for a module to look up at once.
+/// Declares `Functions` of libcuda by their names in cuda.h, for a module to look up at once; behind `of a context:`, with
+/// the way to them for who has one.
 macro_rules! functions {
+    (of a context: $($all:tt)+) => {
+        functions! { $($all)+ }
+
+        impl Functions {
+            /// Of the library that the context has come from.
+            fn get(_: &Context) -> Result<&'static Functions> {
+                static FUNCTIONS: std::sync::OnceLock<Result<Functions, &'static str>> = std::sync::OnceLock::new();
+                // SAFETY: a context exists, so the library is there; the types are those of cuda.h.
+                let functions = FUNCTIONS.get_or_init(|| unsafe { Functions::load() });
+                functions.as_ref().map_err(|name| $crate::gpu::memory::lacks(name))
+            }
+        }
+    };
     ($($name:ident: $type:ty),+ $(,)?) => {
         #[allow(non_snake_case)]
         struct Functions { $($name: $type),+ }

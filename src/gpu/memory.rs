@@ -4,14 +4,14 @@ use std::ffi::{c_uint, c_void};
 use std::ops::{Deref, DerefMut};
 use std::ptr::{self, NonNull};
 use std::slice;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use cudarc::driver::sys::{CUDA_MEMCPY2D, CUarray, CUdeviceptr, CUmemorytype, CUstream};
 
 use super::cuda::{CUresult, Context, functions};
 use crate::error::{Error, Result};
 
-functions! {
+functions! { of a context:
     cuStreamCreate: unsafe extern "C" fn(*mut CUstream, c_uint) -> CUresult,
     cuStreamDestroy_v2: unsafe extern "C" fn(CUstream) -> CUresult,
     cuStreamSynchronize: unsafe extern "C" fn(CUstream) -> CUresult,
@@ -20,15 +20,6 @@ functions! {
     cuMemAllocHost_v2: unsafe extern "C" fn(*mut *mut c_void, usize) -> CUresult,
     cuMemFreeHost: unsafe extern "C" fn(*mut c_void) -> CUresult,
     cuMemcpy2DAsync_v2: unsafe extern "C" fn(*const CUDA_MEMCPY2D, CUstream) -> CUresult,
-}
-
-impl Functions {
-    /// Of the library that a context has come from.
-    fn get(_: &Context) -> Result<&'static Functions> {
-        static FUNCTIONS: OnceLock<Result<Functions, &'static str>> = OnceLock::new();
-        // SAFETY: a context exists, so the library is there; the types are those of cuda.h.
-        FUNCTIONS.get_or_init(|| unsafe { Functions::load() }).as_ref().map_err(|name| lacks(name))
-    }
 }
 
 /// The error of a function that libcuda has not.

@@ -255,35 +255,13 @@ fn read_colour(b: &mut Bits, sequence: &mut Sequence) -> Option<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::process::Command;
-
+    use super::super::sets::by_ffmpeg;
     use super::*;
 
-    /// Frames by FFmpeg: its encoder, and options for it.
-    fn ffmpeg(size: &str, pixels: &str, options: &[&str]) -> Vec<u8> {
-        let source = format!("testsrc2=size={size}:rate=30");
-        let output = Command::new("ffmpeg")
-            .args([
-                "-v",
-                "error",
-                "-f",
-                "lavfi",
-                "-i",
-                &source,
-                "-frames:v",
-                "3",
-                "-pix_fmt",
-                pixels,
-                "-c:v",
-                "libaom-av1",
-            ])
-            .args(["-usage", "realtime", "-cpu-used", "8", "-lag-in-frames", "0"])
-            .args(options)
-            .args(["-f", "obu", "-"])
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        output.stdout
+    /// Three frames by libaom.
+    fn libaom(size: &str, pixels: &str, options: &[&str]) -> Vec<u8> {
+        let fixed = ["-c:v", "libaom-av1", "-usage", "realtime", "-cpu-used", "8", "-lag-in-frames", "0"];
+        by_ffmpeg(size, 3, pixels, &[&fixed[..], options, &["-f", "obu"]].concat())
     }
 
     /// A stream's temporal units.
@@ -301,7 +279,7 @@ mod tests {
     #[test]
     fn real_streams_say_what_they_are() {
         let bt709 = ["-color_primaries", "bt709", "-color_trc", "bt709", "-colorspace", "bt709", "-color_range", "tv"];
-        let stream = ffmpeg("642x362", "yuv420p", &bt709);
+        let stream = libaom("642x362", "yuv420p", &bt709);
         let units = units(&stream);
         assert_eq!(units.iter().map(|unit| is_key(unit)).collect::<Vec<_>>(), [true, false, false]);
         let sequence = Sequence::find(&units[0]).unwrap();
@@ -313,15 +291,15 @@ mod tests {
         assert_eq!(Sequence::find(&sample), Some(sequence));
 
         let smpte = ["-colorspace", "smpte170m", "-color_range", "pc"];
-        let sequence = Sequence::find(&ffmpeg("320x240", "yuv420p10le", &smpte)).unwrap();
+        let sequence = Sequence::find(&libaom("320x240", "yuv420p10le", &smpte)).unwrap();
         assert_eq!(sequence.codec_string(), format!("av01.0.{:02}M.10.0.110.02.02.06.1", sequence.level));
-        let sequence = Sequence::find(&ffmpeg("320x240", "yuv444p", &[])).unwrap();
+        let sequence = Sequence::find(&libaom("320x240", "yuv444p", &[])).unwrap();
         assert_eq!((sequence.profile, sequence.subsampling), (1, (false, false)));
     }
 
     #[test]
     fn what_is_cut_short_is_none() {
-        let stream = ffmpeg("320x240", "yuv420p", &[]);
+        let stream = libaom("320x240", "yuv420p", &[]);
         let header = Sequence::find(&stream).unwrap().obu;
         for end in 0..header.len() {
             assert_eq!(Sequence::find(&header[..end]), None, "{end}");

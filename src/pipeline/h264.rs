@@ -149,6 +149,7 @@ pub fn to_avcc(unit: &[u8]) -> Bytes {
 
 #[cfg(test)]
 mod tests {
+    use super::super::sets::by_ffmpeg;
     use super::*;
 
     #[test]
@@ -164,13 +165,9 @@ mod tests {
     #[test]
     fn the_colour_is_the_vuis() {
         let x264 = |options: &str| {
-            let source = "testsrc2=size=322x182:rate=30";
-            let output = std::process::Command::new("ffmpeg")
-                .args(["-v", "error", "-f", "lavfi", "-i", source, "-frames:v", "1", "-pix_fmt", "yuv420p"])
-                .args(["-c:v", "libx264", "-x264-params", options, "-f", "h264", "-"])
-                .output()
-                .unwrap();
-            ParameterSets::find(&output.stdout).expect("parameter sets").colour()
+            let stream =
+                by_ffmpeg("322x182", 1, "yuv420p", &["-c:v", "libx264", "-x264-params", options, "-f", "h264"]);
+            ParameterSets::find(&stream).expect("parameter sets").colour()
         };
         let colour = |matrix, full_range| Some(Colour { primaries: 1, transfer: 1, matrix, full_range });
         let bt709 = "colorprim=bt709:transfer=bt709:colormatrix=bt709";

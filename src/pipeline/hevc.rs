@@ -258,33 +258,13 @@ pub(super) fn read_colour(b: &mut Bits) -> Option<Option<Colour>> {
 
 #[cfg(test)]
 mod tests {
-    use std::process::Command;
-
+    use super::super::sets::by_ffmpeg;
     use super::*;
 
-    /// Two frames by x265.
+    /// Three frames by x265.
     fn x265(size: &str, pixels: &str, options: &str) -> Vec<u8> {
-        let source = format!("testsrc2=size={size}:rate=30");
-        let output = Command::new("ffmpeg")
-            .args([
-                "-v",
-                "error",
-                "-f",
-                "lavfi",
-                "-i",
-                &source,
-                "-frames:v",
-                "3",
-                "-pix_fmt",
-                pixels,
-                "-c:v",
-                "libx265",
-            ])
-            .args(["-x265-params", &format!("log-level=none:{options}"), "-f", "hevc", "-"])
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        output.stdout
+        let options = format!("log-level=none:{options}");
+        by_ffmpeg(size, 3, pixels, &["-c:v", "libx265", "-x265-params", &options, "-f", "hevc"])
     }
 
     #[test]

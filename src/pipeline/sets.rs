@@ -62,6 +62,20 @@ pub fn is_key(codec: Codec, unit: &[u8]) -> bool {
     }
 }
 
+/// Frames of a moving picture at 30 a second, encoded by FFmpeg, for the codecs' tests.
+#[cfg(test)]
+pub(super) fn by_ffmpeg(size: &str, frames: u32, pixels: &str, arguments: &[&str]) -> Vec<u8> {
+    let (source, frames) = (format!("testsrc2=size={size}:rate=30"), frames.to_string());
+    let output = std::process::Command::new("ffmpeg")
+        .args(["-v", "error", "-f", "lavfi", "-i", &source, "-frames:v", &frames, "-pix_fmt", pixels])
+        .args(arguments)
+        .arg("-")
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    output.stdout
+}
+
 /// A unit as an MP4 sample: what stands in the file's header is left out.
 pub fn to_sample(codec: Codec, unit: &[u8]) -> Bytes {
     match codec {

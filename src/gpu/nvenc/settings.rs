@@ -352,6 +352,8 @@ fn fix_av1(av1: &mut sys::NV_ENC_CONFIG_AV1, options: &Options) {
     av1.transferCharacteristics = TRANSFER;
     av1.matrixCoefficients = options.input.matrix();
     av1.colorRange = 0;
+    // AV1 has no word for a block's centre, where ours is.
+    av1.chromaSamplePosition = 0;
     if let Some(period) = options.intra_refresh {
         av1.set_enableIntraRefresh(1);
         (av1.intraRefreshPeriod, av1.intraRefreshCnt) = (period, period - 1);
