@@ -7,6 +7,7 @@ mod nvenc_status;
 mod serve;
 pub mod value;
 mod verify_gl;
+mod view;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -55,6 +56,12 @@ enum Command {
     /// What may crash or hang runs in processes of its own. Exit code 0 where all works that this host can do, 1 where
     /// something that should work fails, 3 without an NVIDIA GPU: what Mesa can do is checked and shown all the same.
     VerifyGl(verify_gl::VerifyGlArgs),
+    /// Watch a worker without a browser, and measure what arrives: rates, gaps, latency, joins
+    ///
+    /// Exit code 1 where nothing came, units are missing or cannot be decoded, or it ended before what was asked for; 4
+    /// where the worker wants its token, 5 where it cannot be reached or its connection breaks off, 6 where it has no
+    /// encoder slot or no room.
+    View(view::ViewArgs),
 }
 
 /// What was asked for.
@@ -137,7 +144,8 @@ fn known() -> Result<Known> {
         .with::<lease::RunKeys>()?
         .with::<nvenc_status::NvencStatusKeys>()?
         .with::<cleanup::CleanupKeys>()?
-        .with::<verify_gl::VerifyGlKeys>()
+        .with::<verify_gl::VerifyGlKeys>()?
+        .with::<view::ViewKeys>()
 }
 
 /// Runs the command that this process was started with.
@@ -235,6 +243,13 @@ fn run(globals: &Globals, task: &Task, printer: &mut Printer) -> Result<ExitCode
                 false => verify_gl::run(args, resolved, || all_settings(&shared, &layers), printer),
             }
         }
+        Task::Public(Command::View(args)) => {
+            let resolved = config::resolve(&args.keys, &layers)?;
+            match globals.print_config {
+                true => print_config(&shared, Some(&resolved), printer),
+                false => view::run(args, resolved, printer),
+            }
+        }
         Task::Generate(_) if globals.print_config => print_config::<Shared>(&shared, None, printer),
         Task::Generate(args) => generate::run(args),
     }
@@ -266,6 +281,7 @@ fn all_settings(shared: &Resolved<Shared>, layers: &Layers) -> Result<Value> {
         of::<nvenc_status::NvencStatusKeys>(shared, layers)?,
         of::<cleanup::CleanupKeys>(shared, layers)?,
         of::<verify_gl::VerifyGlKeys>(shared, layers)?,
+        of::<view::ViewKeys>(shared, layers)?,
     ]))
 }
 

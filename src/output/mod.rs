@@ -145,6 +145,11 @@ impl Printer {
         self.format
     }
 
+    /// Whether somebody follows messages on a terminal: then a line that is drawn anew may show progress.
+    pub fn live(&self) -> bool {
+        !self.quiet && io::stderr().is_terminal()
+    }
+
     /// Prints a document on standard output. A closed one is [`Kind::Closed`].
     pub fn show<T: Show>(&self, document: &T) -> Result<()> {
         self.data(&self.render(document)?)

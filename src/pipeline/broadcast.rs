@@ -52,6 +52,25 @@ impl Packet {
         Packet { codec, key, sequence, size, captured_us, published_us, encoder, message, sets, avcc: OnceLock::new() }
     }
 
+    /// A packet as a viewer has received it.
+    ///
+    /// `message`: [`HEADER`] bytes of a header, and the access unit.
+    pub fn received(codec: Codec, size: Size, header: &Header, message: Bytes) -> Packet {
+        let sets = (codec == Codec::H264 && header.key).then(|| ParameterSets::find(&message[HEADER..])).flatten();
+        Packet {
+            codec,
+            key: header.key,
+            sequence: header.sequence,
+            size,
+            captured_us: header.captured_us,
+            published_us: 0,
+            encoder: 0,
+            message,
+            sets,
+            avcc: OnceLock::new(),
+        }
+    }
+
     /// What it is, of a key unit.
     pub fn format(&self) -> Option<Format> {
         self.key.then(|| Format { size: self.size, encoder: self.encoder, sets: self.sets.clone() })

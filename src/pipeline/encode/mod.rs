@@ -9,6 +9,7 @@ mod slots;
 
 use bytes::BytesMut;
 
+pub use self::jpeg::still;
 pub use self::slots::{NoSlot, Slots, WhenFull};
 use super::frame::{Frame, Size};
 use super::rate::Quality;
@@ -18,7 +19,7 @@ use crate::lease::{Denied, Slot};
 use crate::wire::status::{Cause, Fallback};
 
 /// What a viewer decodes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, clap::ValueEnum, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Codec {
     H264,
