@@ -37,6 +37,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         slots: Arc::new(Slots::new(None, WhenFull::Refuse, "example".into(), "scene".into())),
         bitrate: 2_000_000,
         quality: Quality::Auto,
+        nvenc: Default::default(),
     })?;
 
     // Capture and encoding begin with the first viewer, and its first unit is an IDR.

@@ -45,7 +45,9 @@
 //! 4. **Convert and encode.** [`pipeline::convert`], by the CPU or, where the pixels lie on a device, by that device
 //!    ([`gpu::convert`]); then a back end of [`pipeline::encode`]'s table: one access unit out for each frame in, written
 //!    behind room for its header. NVENC takes its frames on this thread and gives its units on another. Its session is opened with an encoder slot of the machine in hand ([`lease`]); where none is free the stream
-//!    waits, or another back end stands in.
+//!    waits, or another back end stands in. nvJPEG ([`gpu::nvjpeg`]) needs neither engine nor slot. JPEG's quality follows the
+//!    bit rate ([`pipeline::rate`]); viewers that ask for no codec get JPEG where H.264 is too slow for the host
+//!    ([`pipeline::lane`]).
 //! 5. **Broadcast.** [`pipeline::broadcast`] writes the `gsk.v1` header into that room ([`wire::message::Header`]) and hands
 //!    the one packet to every viewer's [`pipeline::queue`]. A viewer whose queue is full skips to the next IDR, and is
 //!    told; it delays nobody else.
@@ -58,7 +60,7 @@
 //! # What holds everywhere
 //!
 //! - Nothing runs while nobody watches, but a program that feeds us, which runs from start to end.
-//! - Pure cores, thin edges: `queue`, `cadence`, `mp4`, `h264`, `timing`, the pacer, the gate, the slots' broker, what an
+//! - Pure cores, thin edges: `queue`, `cadence`, `rate`, `lane`, `mp4`, `h264`, `timing`, the pacer, the gate, the slots' broker, what an
 //!   inventory means and what is to be cleaned up take time and facts as arguments, and are tested as tables of scenarios.
 //! - A program that gsk starts never outlives it ([`child`]).
 //! - Errors say what failed, why, and what to run ([`error`]); each kind has its exit code ([`exit`]).

@@ -7,7 +7,7 @@ use std::process::Command;
 use gsk::error::Result;
 use gsk::gpu::nvenc::Refused;
 use gsk::pipeline::convert::ToRgb;
-use gsk::pipeline::encode::{Config, Encoder, Unit, nvjpeg};
+use gsk::pipeline::encode::{Codec, Config, Encoder, Unit, nvjpeg};
 use gsk::pipeline::frame::{Frame, PixelFormat, Pool, Range, Size};
 use gsk::pipeline::rate::{CEILING, FLOOR, Quality, budget};
 use gsk::pipeline::source::scene::{Backend, Scene as Demo};
@@ -30,7 +30,7 @@ const FINEST: Quality = Quality::Fixed(100);
 const ROUNDING: f64 = 3.0;
 
 fn config(size: Size, quality: Quality) -> Config {
-    Config { size, fps: 30.0, bitrate: 6_000_000, quality }
+    Config { codec: Codec::Jpeg, size, fps: 30.0, bitrate: 6_000_000, quality, nvenc: Default::default() }
 }
 
 fn open(config: &Config) -> Result<(Box<dyn Encoder>, Out), Refused> {
@@ -287,6 +287,7 @@ fn refusals() {
             "missing",
             "nvjpegCreateSimple returned 1 (NVJPEG_STATUS_NOT_INITIALIZED)",
         ),
+        (a("nvjpegCreateSimple", 6), NoDriver, "missing", "returned 6 (NVJPEG_STATUS_EXECUTION_FAILED)"),
         (
             a("nvjpegCreateSimple", 7),
             NoEngine,

@@ -94,9 +94,13 @@ pub fn write(path: &Path, report: &Report, settings: Value, limit: Option<u32>) 
         timeout: ASKING,
         limit: limit.map(|limit| (limit, "the settings".into())),
     };
-    let status = match picture::take(&options) {
-        Ok(picture) => output::document(&picture)?,
-        Err(error) => json!({ "error": error }),
+    let status = match report.nvml_fault() {
+        // It would end us as well.
+        Some(fault) => json!({ "error": Error::failed("NVML is not asked again").cause(fault) }),
+        None => match picture::take(&options) {
+            Ok(picture) => output::document(&picture)?,
+            Err(error) => json!({ "error": error }),
+        },
     };
     let mut redactor = Redactor::new(private(&status, &settings));
     let mut files = vec![("README.txt".to_owned(), README.to_owned())];

@@ -259,11 +259,11 @@ fn code_name(code: Status) -> String {
 /// A code in words, with what to do about it where that is known.
 fn explain(call: &str, code: Status) -> Refused {
     let (cause, kind, hint) = match code {
-        1 => (
-            Cause::NoDriver,
-            Kind::Missing,
-            Some("the driver may be older than the library: compare nvidia-smi's CUDA version"),
-        ),
+        // Seen of 11.9, 12.4 and 13.3 where there is no driver.
+        1 | 6 if call == "nvjpegCreateSimple" => {
+            let hint = "the driver may be older than the library: compare it with nvidia-smi's CUDA version";
+            (Cause::NoDriver, Kind::Missing, Some(hint))
+        }
         5 => (Cause::Fault, Kind::Capacity, Some("free GPU memory: nvidia-smi shows who uses it")),
         6 | 8 => (Cause::Fault, Kind::Failed, Some("look at the kernel's log: dmesg")),
         7 => {

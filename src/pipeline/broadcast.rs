@@ -8,8 +8,8 @@ use tokio::sync::Notify;
 
 use super::encode::{Codec, Unit};
 use super::frame::Size;
-use super::h264::{self, ParameterSets};
 use super::queue::{Item, Queue};
+use super::sets::{self, Sets};
 use crate::wire::message::{HEADER, Header};
 
 /// An access unit as every viewer gets it. Each form of it is made once.
@@ -25,9 +25,9 @@ pub struct Packet {
     pub encoder: u32,
     /// The `gsk.v1` header and the access unit.
     pub message: Bytes,
-    /// Parameter sets, with a key unit of H.264.
-    pub sets: Option<ParameterSets>,
-    avcc: OnceLock<Bytes>,
+    /// Parameter sets, with a key unit of a codec that has them.
+    pub sets: Option<Sets>,
+    sample: OnceLock<Bytes>,
 }
 
 /// What a key unit and those behind it are.
@@ -36,8 +36,8 @@ pub struct Format {
     pub size: Size,
     /// Which of the stream's encoders makes them, counted from 1.
     pub encoder: u32,
-    /// Of H.264.
-    pub sets: Option<ParameterSets>,
+    /// Of a codec that has them.
+    pub sets: Option<Sets>,
 }
 
 impl Packet {
@@ -47,16 +47,17 @@ impl Packet {
         let encoded_after_us = unit.encoded_us.saturating_sub(captured_us).try_into().unwrap_or(u32::MAX);
         Header { key: unit.key, sequence, view: unit.frame.view, captured_us, encoded_after_us }.write(&mut unit.data);
         let message = unit.data.freeze();
-        let sets = (codec == Codec::H264 && unit.key).then(|| ParameterSets::find(&message[HEADER..])).flatten();
+        let sets = unit.key.then(|| Sets::find(codec, &message[HEADER..])).flatten();
         let (key, size) = (unit.key, unit.frame.size);
-        Packet { codec, key, sequence, size, captured_us, published_us, encoder, message, sets, avcc: OnceLock::new() }
+        let sample = OnceLock::new();
+        Packet { codec, key, sequence, size, captured_us, published_us, encoder, message, sets, sample }
     }
 
     /// A packet as a viewer has received it.
     ///
     /// `message`: [`HEADER`] bytes of a header, and the access unit.
     pub fn received(codec: Codec, size: Size, header: &Header, message: Bytes) -> Packet {
-        let sets = (codec == Codec::H264 && header.key).then(|| ParameterSets::find(&message[HEADER..])).flatten();
+        let sets = header.key.then(|| Sets::find(codec, &message[HEADER..])).flatten();
         Packet {
             codec,
             key: header.key,
@@ -67,7 +68,7 @@ impl Packet {
             encoder: 0,
             message,
             sets,
-            avcc: OnceLock::new(),
+            sample: OnceLock::new(),
         }
     }
 
@@ -76,14 +77,14 @@ impl Packet {
         self.key.then(|| Format { size: self.size, encoder: self.encoder, sets: self.sets.clone() })
     }
 
-    /// The bare access unit: Annex B, or one JPEG.
+    /// The bare access unit: Annex B, a temporal unit of AV1, or one JPEG.
     pub fn unit(&self) -> Bytes {
         self.message.slice(HEADER..)
     }
 
-    /// The access unit with four-byte lengths, as MP4 has it.
-    pub fn avcc(&self) -> &Bytes {
-        self.avcc.get_or_init(|| h264::to_avcc(&self.message[HEADER..]))
+    /// The access unit as MP4 has it.
+    pub fn sample(&self) -> &Bytes {
+        self.sample.get_or_init(|| sets::to_sample(self.codec, &self.message[HEADER..]))
     }
 }
 
@@ -235,6 +236,6 @@ pub(super) fn packet(sequence: u32, key: bool, len: usize) -> Arc<Packet> {
         encoder: 1,
         message: vec![0; len].into(),
         sets: None,
-        avcc: OnceLock::new(),
+        sample: OnceLock::new(),
     })
 }

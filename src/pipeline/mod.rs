@@ -4,6 +4,8 @@
 //! wins. Between encoder and viewers lies a bounded queue for each viewer. Nothing runs while nobody watches, but
 //! sources that feed us are read on.
 
+pub mod av1;
+mod bits;
 pub mod broadcast;
 mod cadence;
 pub mod convert;
@@ -11,13 +13,17 @@ pub mod decode;
 pub mod encode;
 pub mod frame;
 pub mod h264;
+pub mod hevc;
 pub mod inputs;
+pub mod lane;
 pub mod mp4;
 pub mod queue;
 pub mod rate;
+pub mod sets;
 pub mod source;
 pub mod stream;
 pub mod timing;
+mod trial;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -50,6 +56,7 @@ pub struct Config {
     pub bitrate: u32,
     /// Of JPEG pictures.
     pub quality: Quality,
+    pub nvenc: encode::NvencOptions,
 }
 
 /// How the source fares.
@@ -74,8 +81,10 @@ pub struct Pipeline {
 pub(crate) struct Shared {
     choice: encode::Choice,
     slots: Arc<encode::Slots>,
+    nvenc: encode::NvencOptions,
     target: Mutex<Target>,
-    streams: [Arc<Stream>; 2],
+    /// One for each of [`Codec::ALL`].
+    streams: [Arc<Stream>; Codec::ALL.len()],
     /// The newest frame of a source that feeds us.
     latest: Mutex<Option<Frame>>,
     info: Mutex<Option<source::Info>>,
@@ -100,9 +109,9 @@ struct Target {
 }
 
 impl Shared {
-    fn encode_config(&self, size: Size) -> encode::Config {
+    fn encode_config(&self, codec: Codec, size: Size) -> encode::Config {
         let Target { fps, bitrate, quality } = *self.target.lock().unwrap();
-        encode::Config { size, fps, bitrate, quality }
+        encode::Config { codec, size, fps, bitrate, quality, nvenc: self.nvenc }
     }
 
     /// Whether pictures are of use: without an encoder slot they are not.
@@ -166,8 +175,9 @@ impl Pipeline {
         let shared = Arc::new(Shared {
             choice: config.encoder,
             slots: config.slots,
+            nvenc: config.nvenc,
             target: Mutex::new(target),
-            streams: [Stream::new(Codec::H264), Stream::new(Codec::Jpeg)],
+            streams: Codec::ALL.map(Stream::new),
             latest: Mutex::default(),
             info: Mutex::default(),
             captured: Default::default(),

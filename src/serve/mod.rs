@@ -3,6 +3,7 @@
 mod connection;
 mod gate;
 mod http;
+mod lane;
 mod metrics;
 mod page;
 mod streams;
@@ -28,7 +29,7 @@ use crate::error::{Error, Kind, Result};
 use crate::exit;
 use crate::gpu;
 use crate::output::{Format, Printer, Show, Table};
-use crate::pipeline::encode::{self, Choice, Slots, WhenFull};
+use crate::pipeline::encode::{self, Choice, Main, NvencOptions, Slots, WhenFull};
 use crate::pipeline::frame::{PixelFormat, Size};
 use crate::pipeline::rate::Quality;
 use crate::pipeline::source::{self, End, Restart, Spec};
@@ -87,6 +88,9 @@ pub struct Settings {
     /// Encoder sessions that this machine bears; None: as the support table says.
     pub slots: Option<u32>,
     pub when_full: WhenFull,
+    /// The video that viewers get who ask for none.
+    pub codec: Main,
+    pub nvenc: NvencOptions,
     /// The GPU that draws the scene and encodes; None: the first that can.
     pub gpu: Option<gpu::Choice>,
 }
@@ -140,9 +144,9 @@ async fn serve(settings: Settings, printer: &Printer) -> Result<Ended> {
     let listener = bind(settings.listen).await?;
     let address = listener.local_addr().map_err(|error| Error::io("cannot listen", error))?;
     let gate = gate(&settings, address)?;
-    let plan = Plan::new(settings.encoder, gpu.as_ref())?;
+    let plan = Plan::new(settings.encoder, settings.codec, gpu.as_ref())?;
     // Before anything is started: where nobody reads the link, nothing is.
-    announce(&settings, &plan.main, gate.link(address), printer)?;
+    announce(&settings, plan.main(), gate.link(address), printer)?;
     let (name, source) = (settings.instance_id.clone(), settings.source.name());
     let mut slots = Slots::new(settings.slots, settings.when_full, name, source);
     slots.gpu.clone_from(&gpu);
@@ -161,10 +165,12 @@ async fn serve(settings: Settings, printer: &Printer) -> Result<Ended> {
         encoder: settings.encoder,
         bitrate: settings.bitrate,
         quality: settings.jpeg_quality,
+        nvenc: settings.nvenc,
     })?;
     let worker = Arc::new(Worker::new(settings, plan, slots, pipeline));
     tokio::spawn(worker.clone().follow());
     tokio::spawn(worker.clone().tell_figures());
+    tokio::spawn(lane::follow(worker.clone()));
     let server = tokio::spawn(http::serve(listener, worker.clone(), gate));
     let mut health = worker.pipeline.health();
     let over = async {

@@ -1,5 +1,6 @@
 //! `gsk serve` as other programs see it: the real program, over real connections.
 
+mod codecs;
 mod device;
 mod ending;
 mod faults;
@@ -8,6 +9,8 @@ mod gpus;
 mod gsk;
 mod http;
 mod jpeg;
+mod ladder;
+mod lane;
 mod media;
 mod output;
 mod slots;

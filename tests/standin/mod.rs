@@ -27,7 +27,7 @@ const NVJPEG: &str = "libnvjpeg.so.12";
 /// Each library's sources beside those of the core. The last is no library but the program that lists sessions.
 const TARGETS: [(&str, &[&str]); 5] = [
     (NVML, &["nvml.c"]),
-    (NVENC, &["nvenc.c", "nvenc_config.c", "nvenc_buffer.c", "nvenc_picture.c", "h264.c"]),
+    (NVENC, &["nvenc.c", "nvenc_config.c", "nvenc_buffer.c", "nvenc_picture.c", "h264.c", "hevc.c", "av1.c", "bits.c"]),
     (
         CUDA,
         &[
@@ -99,6 +99,9 @@ fn compile(sources: &Path, into: &Path) {
             command.args(["-shared", "-Wl,-z,nodelete"]).arg(format!("-Wl,-soname,{name}"));
         }
         command.args(files.iter().chain(&CORE).map(|file| sources.join(file))).args(["-ldl", "-lpthread"]);
+        if name == NVENC {
+            command.arg("-laom");
+        }
         let output = command.output().unwrap_or_else(|error| panic!("{compiler:?}: {error}"));
         assert!(output.status.success(), "{command:?}\n{}", String::from_utf8_lossy(&output.stderr));
     }

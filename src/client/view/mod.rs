@@ -51,7 +51,7 @@ pub enum Via {
     /// The WebSocket that the page uses: units with their times.
     #[default]
     Ws,
-    /// Fragmented MP4, /stream.mp4.
+    /// Fragmented MP4 of H.264, /stream.mp4.
     Mp4,
     /// Multipart JPEG, /stream.mjpg.
     Mjpeg,
@@ -165,7 +165,7 @@ impl Options {
                 (Via::Mp4, _) => vec![Codec::H264],
                 (Via::Ws, Some(codec)) => vec![codec],
                 // Which it will be is known with the first unit.
-                (Via::Ws, None) => vec![Codec::H264, Codec::Jpeg],
+                (Via::Ws, None) => Codec::ALL.to_vec(),
             };
             let fits: Vec<_> = codecs.iter().map(|&codec| Container::of(path, codec)).collect();
             if fits.iter().all(Result::is_err) {

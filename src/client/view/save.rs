@@ -25,7 +25,7 @@ const MOST_WAITING: usize = 1024;
 pub enum Container {
     /// Fragmented MP4: what is on the disk can be played whatever ends the recording.
     Mp4,
-    /// Bare units, one after another: Annex B, or JPEG pictures.
+    /// Bare units, one after another: Annex B, AV1's temporal units, or JPEG pictures.
     Bare,
 }
 
@@ -35,10 +35,16 @@ impl Container {
     pub fn of(path: &Path, codec: Codec) -> Result<Container> {
         let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default().to_ascii_lowercase();
         match (ending.as_str(), codec) {
-            ("mp4", Codec::H264) => Ok(Container::Mp4),
-            ("h264" | "264", Codec::H264) | ("mjpeg" | "mjpg", Codec::Jpeg) => Ok(Container::Bare),
+            ("mp4", Codec::H264 | Codec::Hevc | Codec::Av1) => Ok(Container::Mp4),
+            ("h264" | "264", Codec::H264) | ("h265" | "hevc", Codec::Hevc) | ("obu", Codec::Av1) => Ok(Container::Bare),
+            ("mjpeg" | "mjpg", Codec::Jpeg) => Ok(Container::Bare),
             (_, codec) => {
-                let fits = if codec == Codec::H264 { "FILE.mp4 or FILE.h264" } else { "FILE.mjpeg" };
+                let fits = match codec {
+                    Codec::H264 => "FILE.mp4 or FILE.h264",
+                    Codec::Hevc => "FILE.mp4 or FILE.h265",
+                    Codec::Av1 => "FILE.mp4 or FILE.obu",
+                    Codec::Jpeg => "FILE.mjpeg",
+                };
                 let what = format!("'{}' cannot hold {}", path.display(), codec.name());
                 Err(Error::usage(what)
                     .cause("a recording's form is told by its name's ending")

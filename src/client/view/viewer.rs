@@ -145,7 +145,7 @@ impl Viewer {
         self.began_us = now_us();
         let over = match self.options.via {
             Via::Ws => self.over_ws().await,
-            Via::Mp4 => self.over_http("stream.mp4", Mp4::default()).await,
+            Via::Mp4 => self.over_http("stream.mp4?codec=h264", Mp4::default()).await,
             Via::Mjpeg => self.over_http("stream.mjpg", Multipart::default()).await,
         };
         let over = over.unwrap_or_else(Over::Failed);
@@ -267,7 +267,7 @@ impl Viewer {
             Told::Config { codec, width, height, fps, backend, hardware, fallback } => {
                 let size = Size::new(width, height).check();
                 self.size = Some(size.map_err(|error| unreachable("its pictures are of no size").cause(error))?);
-                self.codec = Some(if codec == "mjpeg" { Codec::Jpeg } else { Codec::H264 });
+                self.codec = Some(named(&codec)?);
                 self.fps = if (1.0..=1000.0).contains(&fps) { fps } else { 30.0 };
                 let (size, fps, kind) = (self.size, self.fps, self.codec);
                 if self.first {
@@ -435,7 +435,11 @@ impl Viewer {
             let record: Option<PathBuf> = self.options.record.clone();
             self.recording = record.map(|path| Recording::start(&path, codec, self.fps)).transpose()?;
         }
-        if self.options.decode.of(self.first) {
+        if !codec.has_software() && self.options.snapshot.is_some() {
+            return Err(Error::missing(format!("no decoder of {} is built in", codec.title()))
+                .hint("ask the worker for another codec: --codec h264"));
+        }
+        if self.options.decode.of(self.first) && codec.has_software() {
             self.decoder = Some(Decoder::start(codec, self.fps)?);
         }
         Ok(())
@@ -495,6 +499,17 @@ impl Viewer {
             Some(Condition { reason, .. }) if !reason.is_empty() => Error::failed(nothing).cause(reason),
             _ => Error::failed(nothing),
         }
+    }
+}
+
+/// A codec by the string that browsers know it by (RFC 6381).
+fn named(codec: &str) -> Result<Codec> {
+    match codec.split('.').next().unwrap_or_default() {
+        "mjpeg" => Ok(Codec::Jpeg),
+        "avc1" => Ok(Codec::H264),
+        "hvc1" | "hev1" => Ok(Codec::Hevc),
+        "av01" => Ok(Codec::Av1),
+        other => Err(unreachable(format!("the worker sends '{other}', which is not known here"))),
     }
 }
 

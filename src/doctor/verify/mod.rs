@@ -241,11 +241,19 @@ pub struct Report {
     pub devices: Vec<Pair>,
     /// For the chosen GPU; null without one.
     pub exports: Option<Exports>,
+    /// How NVML ended the process that asked it.
+    #[serde(skip)]
+    nvml_fault: Option<String>,
     /// Whether there is an NVIDIA GPU, as far as the system, its driver and CUDA tell.
     pub nvidia: bool,
 }
 
 impl Report {
+    /// How NVML ended the process that asked it.
+    pub fn nvml_fault(&self) -> Option<&str> {
+        self.nvml_fault.as_deref()
+    }
+
     pub fn code(&self) -> Code {
         let failed = self.checks.iter().any(|check| check.finding.verdict == Verdict::Fail);
         match (self.nvidia, failed) {

@@ -16,7 +16,7 @@ use crate::gpu::choose::Wanted;
 use crate::gpu::interop::{Access, Image};
 use crate::gpu::nvenc::{Config, Refused, Session};
 use crate::gpu::picture::Planar;
-use crate::gpu::{self, cuda, egl, nvjpeg};
+use crate::gpu::{self, Inventory, cuda, egl, nvjpeg};
 use crate::lease::{Denied, Pool};
 use crate::wire::lease::Record;
 use crate::wire::status::Cause;
@@ -33,6 +33,7 @@ const GLVND: &str = "export __EGL_VENDOR_LIBRARY_FILENAMES=/usr/share/glvnd/egl_
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Part {
+    Nvml,
     Cuda,
     Graphics,
     Nvenc,
@@ -43,6 +44,7 @@ impl Part {
     /// The checks that it makes, in its order.
     pub fn checks(self) -> &'static [Id] {
         match self {
+            Part::Nvml => &[Id::Nvml],
             Part::Cuda => &[Id::Cuda],
             Part::Graphics => &[
                 Id::EglVendor,
@@ -71,7 +73,9 @@ pub struct Job {
     /// Whether CUDA works.
     pub cuda: bool,
     pub slots: Option<u32>,
-    /// ms that the driver's initialisation may take before that is worth a word.
+    /// ms that the driver's initialisation may take.
+    pub limit_ms: u64,
+    /// ms that it may take before that is worth a word.
     pub slow_ms: u64,
 }
 
@@ -88,6 +92,7 @@ pub enum Line {
         check: Id,
         finding: Finding,
     },
+    Nvml(Box<Inventory>),
     Cuda(Vec<CudaDevice>),
     /// CUDA's number.
     Chosen(u32),
@@ -122,6 +127,10 @@ pub fn if_asked() -> Option<ExitCode> {
     let none = rustix::process::Rlimit { current: Some(0), maximum: Some(0) };
     let _ = rustix::process::setrlimit(rustix::process::Resource::Core, none);
     match job.part {
+        Part::Nvml => {
+            begin_slow(Id::Nvml, "NVML");
+            tell(&Line::Nvml(Box::new(gpu::inventory(Duration::from_millis(job.limit_ms)))));
+        }
         Part::Cuda => {
             let finding = look_at_cuda(&job);
             tell(&Line::End { check: Id::Cuda, finding });
@@ -380,7 +389,7 @@ fn resident() -> u64 {
 // --- encoders and decoders ---
 
 /// Small, so that memory is not what it fails by.
-const PICTURE: Config = Config { width: 320, height: 240, fps: 30.0, bitrate: 500_000 };
+const PICTURE: Config = Config::h264(320, 240, 30.0, 500_000);
 
 /// How long the driver may take to list boards and sessions.
 const ASKING: Duration = Duration::from_secs(1);

@@ -3,12 +3,12 @@
 
 use std::sync::Arc;
 
-use super::{ToRgb, to_nv12, to_planes};
+use super::{ToRgb, to_nv12, to_planes, to_rgba};
 use crate::error::Result;
 use crate::gpu::convert::{Converter, Matrix};
 use crate::gpu::cuda::Context;
 use crate::gpu::memory::{Pinned, Stream};
-use crate::gpu::picture::{Nv12, Picture, Planar};
+use crate::gpu::picture::{Picture, Planar, Surface};
 use crate::pipeline::frame::{Frame, PixelFormat, Pool};
 
 /// Brings pictures to the host. What that takes is made for the first, and again for one of another device or size.
@@ -57,8 +57,8 @@ impl FromDevice {
     }
 }
 
-/// Makes NV12, BT.709 limited range, in a device's memory of frames that lie anywhere.
-pub struct ToNv12 {
+/// Makes what NVENC reads in a device's memory of frames that lie anywhere: NV12, BT.709 limited range, or RGBA.
+pub struct ToSurface {
     stream: Stream,
     /// Of frames on this device.
     converter: Option<Converter>,
@@ -67,18 +67,23 @@ pub struct ToNv12 {
     /// Of frames on another device.
     elsewhere: FromDevice,
     pool: Pool,
+    rgb: ToRgb,
 }
 
-impl ToNv12 {
-    pub fn new(context: &Arc<Context>) -> Result<ToNv12> {
-        let stream = Stream::new(context)?;
-        Ok(ToNv12 { stream, converter: None, staging: None, elsewhere: FromDevice::default(), pool: Pool::default() })
+impl ToSurface {
+    pub fn new(context: &Arc<Context>) -> Result<ToSurface> {
+        let (stream, elsewhere, pool) = (Stream::new(context)?, FromDevice::default(), Pool::default());
+        Ok(ToSurface { stream, converter: None, staging: None, elsewhere, pool, rgb: ToRgb::default() })
     }
 
     /// Writes a frame of the size of `out`, which is of this one's device; it is there when this returns.
-    pub fn write(&mut self, frame: &Frame, out: &mut Nv12) -> Result<()> {
+    pub fn write(&mut self, frame: &Frame, out: &mut Surface) -> Result<()> {
         match frame.picture() {
             Some(picture) if picture.context().same(self.stream.context()) => {
+                let out = match out {
+                    Surface::Nv12(out) => out,
+                    Surface::Rgba(out) => return out.copy(&self.stream, picture),
+                };
                 if self.converter.is_none() {
                     self.converter = Some(Converter::new(self.stream.context())?);
                 }
@@ -96,13 +101,26 @@ impl ToNv12 {
         }
     }
 
-    fn upload(&mut self, frame: &Frame, out: &mut Nv12) -> Result<()> {
-        if self.staging.as_ref().is_none_or(|staging| staging.len() < out.bytes()) {
-            self.staging = Some(Pinned::new(self.stream.context(), out.bytes())?);
+    fn upload(&mut self, frame: &Frame, out: &mut Surface) -> Result<()> {
+        let bytes = match out {
+            Surface::Nv12(out) => out.bytes(),
+            Surface::Rgba(out) => out.bytes(),
+        };
+        if self.staging.as_ref().is_none_or(|staging| staging.len() < bytes) {
+            self.staging = Some(Pinned::new(self.stream.context(), bytes)?);
         }
         let staging = self.staging.as_mut().expect("just made");
-        to_nv12(frame, staging, out.pitch())?;
-        out.upload(&self.stream, staging)
+        match out {
+            Surface::Nv12(out) => {
+                to_nv12(frame, staging, out.pitch())?;
+                out.upload(&self.stream, staging)
+            }
+            Surface::Rgba(out) => {
+                let (pixels, format) = self.rgb.pixels(frame)?;
+                to_rgba(pixels, format, &mut staging[..bytes]);
+                out.upload(&self.stream, staging)
+            }
+        }
     }
 }
 

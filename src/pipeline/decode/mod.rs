@@ -7,7 +7,7 @@ mod openh264;
 
 use super::encode::Codec;
 use super::frame::{Frame, Pool, Size};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// What a decoder is opened for.
 #[derive(Clone, Debug, PartialEq)]
@@ -55,9 +55,15 @@ impl Backend {
 }
 
 /// Opens the built-in decoder of a codec, which every host has.
+///
+/// # Errors
+/// [`Kind::Missing`](crate::error::Kind::Missing) for HEVC and AV1, of which none is built in.
 pub fn reference(config: &Config) -> Result<Box<dyn Decoder>> {
     match config.codec {
         Codec::H264 => openh264::open(config),
         Codec::Jpeg => jpeg::open(config),
+        Codec::Hevc | Codec::Av1 => {
+            Err(Error::missing(format!("no decoder of {} is built in", config.codec.title())))
+        }
     }
 }

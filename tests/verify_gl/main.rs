@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+mod hosts;
+mod schema;
+#[path = "../standin/mod.rs"]
 mod standin;
 
 use standin::{Board, Foreign, Mig, Scene};
@@ -53,7 +56,7 @@ impl Host {
 impl From<Output> for Answer {
     fn from(output: Output) -> Answer {
         let json: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"));
-        assert_eq!(json["schema"], serde_json::json!({"name": "gsk.verify-gl", "version": 1}));
+        schema::check(&json);
         for check in json["checks"].as_array().unwrap() {
             let verdict = check["verdict"].as_str().unwrap();
             assert!(check["id"].is_string() && check["title"].is_string(), "{check}");
@@ -212,6 +215,10 @@ fn drivers_that_hang_crash_or_fail() {
     without_cuda(&crashed);
     let refused = broken(&|scene| scene.fault("cuInit", 1, 803));
     refused.has("cuda", "fail", &["803 (CUDA_ERROR_SYSTEM_DRIVER_MISMATCH)", "restart the machine"]);
+    let nvml = broken(&|scene| scene.crash("nvmlInit_v2", 1));
+    nvml.has("nvml", "fail", &["NVML ended the process by SIGSEGV", "dmesg"]);
+    nvml.has("nvenc", "skip", &["nvml failed"]);
+    nvml.has("gl-to-cuda", "pass", &[]);
     let nvml = broken(&|scene| scene.hang("nvmlInit_v2", 1, None));
     nvml.has("nvml", "fail", &["does not answer"]);
     nvml.has("nvenc", "skip", &["nvml failed"]);
