@@ -1,6 +1,7 @@
 //! The printer: data on standard output in the format that was asked for, messages on standard error.
 
 pub mod log;
+pub mod progress;
 mod table;
 pub mod text;
 
@@ -93,6 +94,27 @@ struct Document<'a, T> {
     errors: &'a [Error],
 }
 
+impl<'a, T: Show> Document<'a, T> {
+    fn of(body: &'a T) -> Document<'a, T> {
+        Document {
+            schema: Schema { name: T::SCHEMA, version: T::VERSION },
+            gsk: env!("CARGO_PKG_VERSION"),
+            host: host(),
+            body,
+            errors: body.errors(),
+        }
+    }
+}
+
+/// A document as JSON on one line, for a file.
+pub fn document<T: Show>(body: &T) -> Result<String> {
+    serde_json::to_string(&Document::of(body)).map_err(|error| unwritten::<T>(&error))
+}
+
+fn unwritten<T: Show>(error: &serde_json::Error) -> Error {
+    Error::bug(format!("{} cannot be written as JSON", T::SCHEMA)).cause(error)
+}
+
 /// A command's way to standard output and standard error.
 #[derive(Debug)]
 pub struct Printer {
@@ -175,21 +197,14 @@ impl Printer {
     }
 
     fn render<T: Show>(&self, body: &T) -> Result<String> {
-        let document = || Document {
-            schema: Schema { name: T::SCHEMA, version: T::VERSION },
-            gsk: env!("CARGO_PKG_VERSION"),
-            host: host(),
-            body,
-            errors: body.errors(),
-        };
-        let json = match self.format {
-            Format::Table => return Ok(body.table().aligned(self.color_out, !self.terminal)),
-            Format::Csv => return Ok(body.table().csv()),
-            Format::Json => serde_json::to_string_pretty(&document()),
-            Format::Jsonl => serde_json::to_string(&document()),
-        };
-        json.map(|json| json + "\n")
-            .map_err(|e| Error::bug(format!("{} cannot be written as JSON", T::SCHEMA)).cause(e))
+        match self.format {
+            Format::Table => Ok(body.table().aligned(self.color_out, !self.terminal)),
+            Format::Csv => Ok(body.table().csv()),
+            Format::Json => serde_json::to_string_pretty(&Document::of(body))
+                .map(|json| json + "\n")
+                .map_err(|error| unwritten::<T>(&error)),
+            Format::Jsonl => document(body).map(|json| json + "\n"),
+        }
     }
 
     fn data(&self, data: &str) -> Result<()> {

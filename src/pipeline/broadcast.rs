@@ -21,11 +21,23 @@ pub struct Packet {
     pub size: Size,
     pub captured_us: u64,
     pub published_us: u64,
+    pub times: Times,
     /// The `gsk.v1` header and the access unit.
     pub message: Bytes,
     /// Parameter sets, with a key unit of H.264.
     pub sets: Option<ParameterSets>,
     avcc: OnceLock<Bytes>,
+}
+
+/// When what was done to a picture, µs on [`crate::clock::now_us`]'s clock.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Times {
+    /// Capture's begin and end.
+    pub captured_us: (u64, u64),
+    /// When the encoder took it, had its pixels converted, and had the unit.
+    pub started_us: u64,
+    pub converted_us: u64,
+    pub encoded_us: u64,
 }
 
 /// What a key unit and those behind it are.
@@ -40,12 +52,18 @@ impl Packet {
     /// Wraps an encoder's unit: writes the header into the room in front of it.
     pub fn new(codec: Codec, sequence: u32, mut unit: Unit, published_us: u64) -> Packet {
         let captured_us = unit.frame.captured_us.0;
+        let times = Times {
+            captured_us: unit.frame.captured_us,
+            started_us: unit.started_us,
+            converted_us: unit.converted_us,
+            encoded_us: unit.encoded_us,
+        };
         let encoded_after_us = unit.encoded_us.saturating_sub(captured_us).try_into().unwrap_or(u32::MAX);
         Header { key: unit.key, sequence, view: unit.frame.view, captured_us, encoded_after_us }.write(&mut unit.data);
         let message = unit.data.freeze();
         let sets = (codec == Codec::H264 && unit.key).then(|| ParameterSets::find(&message[HEADER..])).flatten();
         let (key, size) = (unit.key, unit.frame.size);
-        Packet { codec, key, sequence, size, captured_us, published_us, message, sets, avcc: OnceLock::new() }
+        Packet { codec, key, sequence, size, captured_us, published_us, times, message, sets, avcc: OnceLock::new() }
     }
 
     /// What it is, of a key unit.
@@ -209,6 +227,7 @@ pub(super) fn packet(sequence: u32, key: bool, len: usize) -> Arc<Packet> {
         size: Size::new(16, 16),
         captured_us: 0,
         published_us: 0,
+        times: Times::default(),
         message: vec![0; len].into(),
         sets: None,
         avcc: OnceLock::new(),

@@ -7,6 +7,7 @@
 pub mod broadcast;
 mod cadence;
 pub mod convert;
+pub mod decode;
 pub mod encode;
 pub mod frame;
 pub mod h264;
