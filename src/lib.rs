@@ -66,6 +66,7 @@
 //! - Errors say what failed, why, and what to run ([`error`]); each kind has its exit code ([`exit`]).
 //! - Settings know where they came from ([`config`]); standard output is data, standard error messages ([`output`]).
 
+pub mod bench;
 pub mod child;
 pub mod cli;
 pub mod client;

@@ -1,5 +1,6 @@
 //! The command line: each command is parsed, called and printed, and has no logic of its own.
 
+mod bench;
 mod cleanup;
 mod generate;
 mod lease;
@@ -62,6 +63,11 @@ enum Command {
     /// where the worker wants its token, 5 where it cannot be reached or its connection breaks off, 6 where it has no
     /// encoder slot or no room.
     View(view::ViewArgs),
+    /// Where every millisecond goes, from capture to a viewer's hands, and a gate for CI
+    ///
+    /// Drives the same objects as `gsk serve`. Exit code 1 where a rule of --fail-on is broken, a target is missed under
+    /// --budget, or a case fails; 2 where a rule has nothing to judge; 3 where this host can do nothing of what was asked.
+    Bench(Box<bench::BenchArgs>),
 }
 
 /// What was asked for.
@@ -79,6 +85,10 @@ struct Globals {
     /// Short for --format json
     #[arg(long, global = true, conflicts_with = "format")]
     json: bool,
+
+    /// Short for --format csv
+    #[arg(long, global = true, conflicts_with_all = ["format", "json"])]
+    csv: bool,
 
     /// Say only what failed
     #[arg(short, long, global = true, conflicts_with = "verbose")]
@@ -145,7 +155,8 @@ fn known() -> Result<Known> {
         .with::<nvenc_status::NvencStatusKeys>()?
         .with::<cleanup::CleanupKeys>()?
         .with::<verify_gl::VerifyGlKeys>()?
-        .with::<view::ViewKeys>()
+        .with::<view::ViewKeys>()?
+        .with::<bench::BenchKeys>()
 }
 
 /// Runs the command that this process was started with.
@@ -193,7 +204,11 @@ fn start(words: Vec<OsString>) -> ExitCode {
 
 impl Globals {
     fn format(&self) -> Option<Format> {
-        if self.json { Some(Format::Json) } else { self.shared.format }
+        match self {
+            Globals { json: true, .. } => Some(Format::Json),
+            Globals { csv: true, .. } => Some(Format::Csv),
+            _ => self.shared.format,
+        }
     }
 }
 
@@ -250,6 +265,13 @@ fn run(globals: &Globals, task: &Task, printer: &mut Printer) -> Result<ExitCode
                 false => view::run(args, resolved, printer),
             }
         }
+        Task::Public(Command::Bench(args)) => {
+            let resolved = config::resolve(&args.keys, &layers)?;
+            match globals.print_config {
+                true => print_config(&shared, Some(&resolved), printer),
+                false => bench::run(args, resolved, printer),
+            }
+        }
         Task::Generate(_) if globals.print_config => print_config::<Shared>(&shared, None, printer),
         Task::Generate(args) => generate::run(args),
     }
@@ -282,6 +304,7 @@ fn all_settings(shared: &Resolved<Shared>, layers: &Layers) -> Result<Value> {
         of::<cleanup::CleanupKeys>(shared, layers)?,
         of::<verify_gl::VerifyGlKeys>(shared, layers)?,
         of::<view::ViewKeys>(shared, layers)?,
+        of::<bench::BenchKeys>(shared, layers)?,
     ]))
 }
 

@@ -59,6 +59,11 @@ impl Table {
         self
     }
 
+    /// The heading, the columns' names and the rows of each table.
+    pub fn parts(&self) -> Vec<(&str, &[&'static str], &[Vec<String>])> {
+        self.parts.iter().map(|part| (part.heading.as_str(), part.columns.as_slice(), part.rows.as_slice())).collect()
+    }
+
     /// Aligned columns below a line of column names; `wide` allows any width, else cells wrap at the terminal's. A blank
     /// line parts tables; one without rows shows its heading only.
     pub(super) fn aligned(&self, color: bool, wide: bool) -> String {

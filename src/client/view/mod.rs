@@ -204,8 +204,21 @@ pub struct Facts {
     pub fps: Option<f64>,
 }
 
-/// Called with each latency sample, µs, for those who want more than histograms.
-pub type Tap = Box<dyn Fn(Span, u64) + Send + Sync>;
+/// One unit's way to one viewer, µs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sample {
+    /// When it had arrived, on our clock.
+    pub arrived_us: u64,
+    /// Capture's start to the whole unit.
+    pub encoded_us: u64,
+    /// The whole unit to arrival.
+    pub network_us: u64,
+    /// Capture's start to arrival.
+    pub received_us: u64,
+}
+
+/// Called with each of them, for those who want more than histograms.
+pub type Tap = Box<dyn Fn(Sample) + Send + Sync>;
 
 /// What viewers share.
 pub struct Shared {
@@ -254,8 +267,29 @@ impl Shared {
         self.figures(|figures| figures.record(span, us));
     }
 
-    fn tap(&self, span: Span, us: u64) {
-        self.tap.iter().for_each(|tap| tap(span, us));
+    fn tap(&self, sample: Sample) {
+        self.tap.iter().for_each(|tap| tap(sample));
+    }
+
+    /// Ends it, as what was asked for is there.
+    pub fn enough(&self) {
+        self.stop(Why::Seconds);
+    }
+
+    /// Viewers that have a unit, and those that are over without one.
+    pub fn settled(&self) -> (usize, usize) {
+        let joined = self.in_now.load(Relaxed);
+        (joined, self.settled.borrow().saturating_sub(joined))
+    }
+
+    /// Units that came by now, and those that the worker skipped.
+    pub fn counts(&self) -> (u64, u64) {
+        let all = self.all.lock().unwrap();
+        (all.units, all.dropped)
+    }
+
+    pub fn facts(&self) -> Facts {
+        self.facts.lock().unwrap().clone()
     }
 
     fn learn(&self, change: impl FnOnce(&mut Facts)) {

@@ -15,7 +15,7 @@ use super::decode::Decoder;
 use super::figures::{Sequence, Span};
 use super::save::{Recorded, Recording};
 use super::unit::{Cut, Mp4, Multipart, Unit};
-use super::{Options, Shared, Via, Why, stopped};
+use super::{Options, Sample, Shared, Via, Why, stopped};
 use crate::client::unreachable;
 use crate::clock::now_us;
 use crate::error::{Error, Kind, Result};
@@ -458,8 +458,12 @@ impl Viewer {
                 figures.record(Span::Network, network);
                 figures.record(Span::Received, received);
             });
-            self.shared.tap(Span::Network, network);
-            self.shared.tap(Span::Received, received);
+            self.shared.tap(Sample {
+                arrived_us: times.arrived_us,
+                encoded_us: times.encoded_after_us.into(),
+                network_us: network,
+                received_us: received,
+            });
             self.network.push(network as f64);
             self.settled.extend(self.unsettled.pop_front());
             if self.settled.len() > REMEMBERED {

@@ -62,8 +62,6 @@ pub fn reference(config: &Config) -> Result<Box<dyn Decoder>> {
     match config.codec {
         Codec::H264 => openh264::open(config),
         Codec::Jpeg => jpeg::open(config),
-        Codec::Hevc | Codec::Av1 => {
-            Err(Error::missing(format!("no decoder of {} is built in", config.codec.title())))
-        }
+        Codec::Hevc | Codec::Av1 => Err(Error::missing(format!("no decoder of {} is built in", config.codec.title()))),
     }
 }

@@ -1,0 +1,160 @@
+//! Every encoder, opened as a worker opens it, one frame in it at a time: the frame is handed over, and its unit waited for.
+
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use clap::ValueEnum;
+
+use super::{codecs, cpu_us};
+use crate::bench::material::Material;
+use crate::bench::quality::Quality;
+use crate::bench::run::{Runner, row_of};
+use crate::bench::{Case, Options};
+use crate::error::{Error, Result};
+use crate::pipeline::convert::ToI420;
+use crate::pipeline::decode;
+use crate::pipeline::encode::{self, Choice, Codec, Encoder, Past, Slots, Unit, WhenFull};
+use crate::pipeline::frame::Pool;
+use crate::pipeline::rate;
+use crate::wire::message::HEADER;
+
+/// What an encoder may take for one frame.
+const ANSWER: Duration = Duration::from_secs(5);
+
+/// Bytes of units that are kept, to be decoded afterwards.
+const KEPT: usize = 256 << 20;
+
+/// Pictures that quality is judged by, evenly spread.
+const JUDGED: usize = 24;
+
+pub fn run(runner: &mut Runner, material: &Material) -> Result<()> {
+    for codec in codecs(runner.options) {
+        for choice in choices(runner.options, codec) {
+            if runner.stopping() {
+                return Ok(());
+            }
+            let name = choice.to_possible_value().map_or_else(String::new, |value| value.get_name().into());
+            let row = row_of(Case::Encode, &name, codec.name(), material.info.size);
+            let done = match One::open(runner.options, material, choice, codec) {
+                Ok(one) => measure(runner, material, one),
+                Err(error) => Err(error),
+            };
+            if let Err(error) = done {
+                runner.failed(Case::Encode, Some(row), None, error)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Every encoder of a codec, or the one that was named.
+fn choices(options: &Options, codec: Codec) -> impl Iterator<Item = Choice> {
+    let asked = options.encoder;
+    let all = Choice::value_variants().iter().copied().filter(|choice| *choice != Choice::Auto);
+    all.filter(move |choice| choice.codec() == codec && (asked == Choice::Auto || asked == *choice))
+}
+
+/// One encoder at work.
+pub struct One {
+    encoder: Box<dyn Encoder>,
+    pub info: encode::Info,
+    units: Receiver<Result<Unit>>,
+}
+
+impl One {
+    pub fn open(options: &Options, material: &Material, choice: Choice, codec: Codec) -> Result<One> {
+        let info = &material.info;
+        let config = encode::Config {
+            codec,
+            size: info.size,
+            fps: info.fps,
+            bitrate: options.bitrate,
+            quality: rate::Quality::Fixed(options.quality),
+            nvenc: Default::default(),
+        };
+        let mut slots = Slots::new(options.slots, WhenFull::Refuse, "bench".into(), options.source.to_string());
+        slots.gpu.clone_from(&options.gpu);
+        let (sender, units) = mpsc::channel();
+        let output = || -> encode::Output {
+            let sender = sender.clone();
+            // Nobody waits for what comes after the end.
+            Box::new(move |unit| drop(sender.send(unit)))
+        };
+        let (encoder, info) = encode::open(choice, &config, &slots, Past::default(), output)?;
+        Ok(One { encoder, info, units })
+    }
+
+    /// Encodes frame `n`; the first is an IDR.
+    pub fn encode(&mut self, material: &Material, n: usize) -> Result<Unit> {
+        self.encoder.submit(material.frame(n), n == 0)?;
+        match self.units.recv_timeout(ANSWER) {
+            Ok(unit) => unit,
+            Err(RecvTimeoutError::Timeout) => {
+                Err(Error::failed(format!("{} gave no unit within {} s", self.info.backend, ANSWER.as_secs())))
+            }
+            Err(RecvTimeoutError::Disconnected) => Err(Error::failed(format!("{} ended", self.info.backend))),
+        }
+    }
+}
+
+fn measure(runner: &mut Runner, material: &Material, mut one: One) -> Result<()> {
+    let size = material.info.size;
+    let mut row = row_of(Case::Encode, one.info.backend, one.info.codec.name(), size);
+    row.detail = Some(if one.info.hardware { "the GPU's encoder" } else { "on the CPU" }.into());
+    runner.begin(row, material.info.fps);
+    let (mut units, mut kept, mut bytes, mut counted) = (Vec::<Bytes>::new(), 0, 0, 0u32);
+    for n in 0..runner.frames() {
+        if runner.stopping() {
+            break;
+        }
+        let (before, counts) = (cpu_us(), runner.counts());
+        let unit = one.encode(material, n)?;
+        let cpu = cpu_us() - before;
+        let (convert, encode) = (unit.converted_us - unit.started_us, unit.encoded_us - unit.converted_us);
+        runner.frame(&[("encode", encode), ("convert", convert), ("total", convert + encode), ("cpu", cpu)]);
+        let data = unit.data.freeze().slice(HEADER..);
+        if counts {
+            (bytes, counted) = (bytes + data.len() as u64, counted + 1);
+        }
+        kept += data.len();
+        if kept <= KEPT {
+            units.push(data);
+        }
+    }
+    runner.weigh();
+    let codec = one.info.codec;
+    drop(one);
+    let quality = judge(material, codec, &units)?;
+    let row = runner.row();
+    if counted > 0 {
+        row.bytes = Some(bytes);
+        row.bitrate_bps = Some(bytes as f64 * 8.0 * material.info.fps / f64::from(counted));
+    }
+    (row.ssim, row.psnr_db, row.judged) = (quality.ssim(), quality.psnr_db(), Some(quality.pictures));
+    runner.end()
+}
+
+/// Decodes all units, and compares some of the pictures with what the encoder was given.
+fn judge(material: &Material, codec: Codec, units: &[Bytes]) -> Result<Quality> {
+    let info = &material.info;
+    let mut decoder = decode::reference(&decode::Config { codec, size: info.size, fps: info.fps })?;
+    let (pool, mut given, mut seen) = (Pool::default(), ToI420::default(), ToI420::default());
+    let mut quality = Quality::default();
+    let step = units.len().div_ceil(JUDGED).max(1);
+    for (n, unit) in units.iter().enumerate() {
+        let judged = n % step == step - 1;
+        // A JPEG stands alone.
+        if !judged && codec == Codec::Jpeg {
+            continue;
+        }
+        let picture = decoder.decode(unit, &pool)?;
+        if judged {
+            let frame = material.frame(n);
+            let [(was, width), ..] = given.planes(&frame)?;
+            let [(is, _), ..] = seen.planes(&picture)?;
+            quality.add(was, is, width);
+        }
+    }
+    Ok(quality)
+}

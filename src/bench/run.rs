@@ -1,0 +1,344 @@
+//! One run: case after case, each result noted and kept as soon as it is there.
+
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Instant;
+
+use hdrhistogram::Histogram;
+
+use super::budget;
+use super::environment::Environment;
+use super::gate::Rule;
+use super::material::{Material, Opening, Paced};
+use super::report::{Absent, COMPARED, Compared, Measured, Ratio, Report, Row, Settings, Size, Verdict};
+use super::save::{Baseline, Files};
+use super::{Case, Options, Source, cases, stats};
+use crate::clock::rfc3339_now;
+use crate::error::{Error, Kind, Result};
+use crate::pipeline::frame;
+use crate::proc;
+
+/// Whoever watches a run.
+pub trait Live {
+    /// A row begins, of so many frames.
+    fn begin(&mut self, title: &str, frames: usize);
+    /// So many are done; the median and the 99th percentile of those that count, ms.
+    fn step(&mut self, done: usize, p50: f64, p99: f64);
+    /// It is over, in words.
+    fn end(&mut self, result: &str);
+}
+
+/// Runs everything that `options` ask for. Where `stop` is set it ends soon, with what there is by then.
+///
+/// # Errors
+/// A source that cannot be opened, and files that cannot be written. What fails in a case is in the report.
+pub fn run(options: &Options, files: &mut Files, live: &mut dyn Live, stop: &AtomicBool) -> Result<Report> {
+    let mut runner = Runner::new(options, files, live, stop)?;
+    let sizes: Vec<Option<frame::Size>> = match options.source {
+        // A file has a size of its own; asked for another, its opening says so.
+        Source::File(_) if options.sizes.is_empty() => vec![None],
+        _ if options.sizes.is_empty() => vec![Some(super::SIZES[0].1)],
+        _ => options.sizes.iter().copied().map(Some).collect(),
+    };
+    for size in sizes {
+        let cases: Vec<Case> = options.cases.iter().copied().filter(|case| *case != Case::Lease).collect();
+        if !cases.is_empty() && !runner.stopping() {
+            at_size(&mut runner, size, &cases)?;
+        }
+    }
+    if options.cases.contains(&Case::Lease) && !runner.stopping() {
+        runner.attempt(Case::Lease, None, cases::lease::run)?;
+    }
+    runner.finish()
+}
+
+fn at_size(runner: &mut Runner, size: Option<frame::Size>, cases: &[Case]) -> Result<()> {
+    let opening = Opening::new(runner.options, size)?;
+    if cases.contains(&Case::Capture) {
+        runner.attempt(Case::Capture, size, |runner| cases::capture::run(runner, Paced::open(&opening)?))?;
+    }
+    let still = |case| cases.contains(&case);
+    if [Case::Convert, Case::Encode, Case::Decode].into_iter().any(still) && !runner.stopping() {
+        let material = Material::new(&opening, runner.options.frames, || runner.stopping())?;
+        let size = Some(material.info.size);
+        type Run = fn(&mut Runner, &Material) -> Result<()>;
+        let of_material: [(Case, Run); 3] = [
+            (Case::Convert, cases::convert::run),
+            (Case::Encode, cases::encode::run),
+            (Case::Decode, cases::decode::run),
+        ];
+        for (case, run) in of_material {
+            if still(case) && !runner.stopping() {
+                runner.attempt(case, size, |runner| run(runner, &material))?;
+            }
+        }
+    }
+    if still(Case::Pipeline) && !runner.stopping() {
+        runner.attempt(Case::Pipeline, size, |runner| cases::pipeline::run(runner, &opening))?;
+    }
+    type Outside = fn(&mut Runner, Option<frame::Size>) -> Result<()>;
+    let outside: [(Case, Outside); 3] =
+        [(Case::Network, cases::network::run), (Case::Glass, cases::glass::run), (Case::Density, cases::density::run)];
+    for (case, run) in outside {
+        if still(case) && !runner.stopping() {
+            runner.attempt(case, size, |runner| run(runner, size))?;
+        }
+    }
+    Ok(())
+}
+
+/// What all cases work with.
+pub struct Runner<'a> {
+    pub options: &'a Options,
+    report: Report,
+    files: &'a mut Files,
+    live: &'a mut dyn Live,
+    stop: &'a AtomicBool,
+    began: Instant,
+    /// The row that is under way.
+    going: Option<Going>,
+}
+
+struct Going {
+    row: Row,
+    /// Counted samples for the running percentiles.
+    running: Histogram<u32>,
+    stages: Vec<(&'static str, Vec<u64>)>,
+    /// Frames, those of the warm-up included.
+    done: usize,
+    warmup: usize,
+    fps: f64,
+    resident: Option<u64>,
+    /// When the first counted frame began.
+    began: Option<Instant>,
+}
+
+impl<'a> Runner<'a> {
+    fn new(
+        options: &'a Options,
+        files: &'a mut Files,
+        live: &'a mut dyn Live,
+        stop: &'a AtomicBool,
+    ) -> Result<Runner<'a>> {
+        let Options { fps, frames, warmup, bitrate, quality, .. } = *options;
+        let report = Report {
+            began: rfc3339_now(),
+            seconds: 0.0,
+            complete: false,
+            settings: Settings { source: options.source.to_string(), fps, frames, warmup, bitrate, quality },
+            environment: Environment::take(),
+            rows: Vec::new(),
+            absent: Vec::new(),
+            budget: Vec::new(),
+            budget_holds: options.hold_budget,
+            comparison: None,
+            verdicts: Vec::new(),
+            errors: Vec::new(),
+        };
+        Ok(Runner { options, report, files, live, stop, began: Instant::now(), going: None })
+    }
+
+    pub fn stopping(&self) -> bool {
+        self.stop.load(Relaxed)
+    }
+
+    pub fn frames(&self) -> usize {
+        self.options.warmup + self.options.frames
+    }
+
+    /// Runs a case; what fails in it is noted, and what this host lacks for it.
+    fn attempt(
+        &mut self,
+        case: Case,
+        size: Option<frame::Size>,
+        run: impl FnOnce(&mut Self) -> Result<()>,
+    ) -> Result<()> {
+        match run(self) {
+            Ok(()) => Ok(()),
+            Err(error) => self.failed(case, None, size, error),
+        }
+    }
+
+    /// Notes what could not be measured: as absent where the host lacks it or has no room, else as a failure.
+    pub fn failed(&mut self, case: Case, row: Option<Row>, size: Option<frame::Size>, error: Error) -> Result<()> {
+        self.going = None;
+        let row = row.unwrap_or_else(|| Row::new(case, size));
+        if matches!(error.kind, Kind::Missing | Kind::Capacity | Kind::Permission | Kind::Unreachable | Kind::Usage) {
+            let reason = match &error.cause {
+                Some(cause) => format!("{}: {cause}", error.what),
+                None => error.what.clone(),
+            };
+            self.absent(&row, reason)
+        } else {
+            let what = format!("{} failed", row.title());
+            self.live.end(&format!("{what}: {error}"));
+            self.report.errors.push(Error { what, ..error.clone() }.cause(&error));
+            self.save()
+        }
+    }
+
+    /// Notes what is not on this host, or not in this run.
+    pub fn absent(&mut self, row: &Row, reason: String) -> Result<()> {
+        let Row { case, backend, codec, size, .. } = row.clone();
+        self.report.absent.push(Absent { case, backend, codec, size, reason });
+        self.save()
+    }
+
+    /// Begins a row. `fps` is what stalls are judged by.
+    pub fn begin(&mut self, row: Row, fps: f64) {
+        let size = row.size.map_or_else(String::new, |size| format!(" {}", size.0));
+        self.live.begin(&format!("{}{size}", row.title()), self.frames());
+        // Without it the peak is the process's, not this case's.
+        let resident = proc::forget_peak().then(|| proc::resident().map(|(now, _)| now)).flatten();
+        self.going = Some(Going {
+            stages: row.case.stages().iter().map(|stage| (*stage, Vec::new())).collect(),
+            running: Histogram::new_with_bounds(1, 100_000_000, 3).expect("valid bounds"),
+            done: 0,
+            // That of what streams is told by `warm`.
+            warmup: if row.case.streams() { usize::MAX } else { self.options.warmup },
+            fps,
+            resident,
+            began: None,
+            row,
+        });
+    }
+
+    /// From the next frame on they count.
+    pub fn warm(&mut self) {
+        if let Some(going) = &mut self.going {
+            going.warmup = going.done;
+        }
+    }
+
+    /// The row that is under way.
+    pub fn row(&mut self) -> &mut Row {
+        &mut self.going.as_mut().expect("a row has begun").row
+    }
+
+    /// Whether the next frame counts.
+    pub fn counts(&self) -> bool {
+        self.going.as_ref().is_some_and(|going| going.done >= going.warmup)
+    }
+
+    /// Notes a frame: of each stage that was measured, its µs.
+    pub fn frame(&mut self, samples: &[(&'static str, u64)]) {
+        let Some(going) = &mut self.going else { return };
+        if going.done == going.warmup {
+            going.began = Some(Instant::now());
+        }
+        going.done += 1;
+        for (stage, sample) in samples {
+            let into = going.stages.iter_mut().find(|(known, _)| known == stage);
+            into.expect("a stage of its case").1.push(*sample);
+        }
+        if let (Some(&(stage, sample)), true) = (samples.first(), going.done > going.warmup) {
+            debug_assert_eq!(stage, going.row.case.stages()[0]);
+            going.running.saturating_record(sample.max(1));
+        }
+        let at = |q| going.running.value_at_quantile(q) as f64 / 1e3;
+        self.live.step(going.done, at(0.5), at(0.99));
+    }
+
+    /// What the row's memory came to; to be called before anything else is done.
+    pub fn weigh(&mut self) {
+        if let Some(going) = &mut self.going {
+            let peak = going.resident.and_then(|before| Some(proc::resident()?.1.saturating_sub(before)));
+            going.row.memory_bytes = peak;
+            // From the first counted frame's end on: one less than were counted.
+            let counted = going.done.saturating_sub(going.warmup + 1) as f64;
+            let seconds = going.began.map(|began| began.elapsed().as_secs_f64());
+            going.row.fps = seconds.filter(|seconds| *seconds > 0.0 && counted > 0.0).map(|seconds| counted / seconds);
+        }
+    }
+
+    /// Ends the row and keeps it; one without a counted frame is dropped.
+    pub fn end(&mut self) -> Result<()> {
+        let Some(going) = self.going.take() else { return Ok(()) };
+        let Going { mut row, stages, warmup, fps, .. } = going;
+        row.stages = stages
+            .into_iter()
+            .filter_map(|(stage, samples)| {
+                let warmup = warmup.min(samples.len());
+                Measured::new(stage, &samples[..warmup], &samples[warmup..], fps)
+            })
+            .collect();
+        row.cpu_ms = row.cpu_ms.or(row.stage("cpu").map(|cpu| cpu.summary.mean));
+        let Some(main) = row.main() else {
+            self.live.end("stopped before the first frame that counts");
+            return Ok(());
+        };
+        let stats::Summary { n, p50, p99, .. } = main.summary;
+        self.live.end(&format!("{n} frames, p50 {p50:.3} ms, p99 {p99:.3} ms"));
+        self.report.rows.push(row);
+        self.save()
+    }
+
+    /// Brings the report up to date, and the files with it.
+    fn save(&mut self) -> Result<()> {
+        let report = &mut self.report;
+        report.seconds = self.began.elapsed().as_secs_f64();
+        report.environment.update();
+        report.budget = budget::judge(&budget::Target::all(&self.options.budget), &report.rows);
+        self.files.write(report, false)
+    }
+
+    fn finish(mut self) -> Result<Report> {
+        let Options { baseline, rules, .. } = self.options;
+        self.report.complete = !self.stopping();
+        self.report.comparison = baseline.as_ref().map(|baseline| compare(baseline, &self.report));
+        self.report.verdicts = judge(rules, baseline.as_ref(), &self.report);
+        self.save()?;
+        self.files.write(&self.report, true)?;
+        Ok(self.report)
+    }
+}
+
+/// This run beside an older one: rows that both have.
+fn compare(baseline: &Baseline, report: &Report) -> Compared {
+    let mut ratios = Vec::new();
+    for row in &report.rows {
+        let key = row.key();
+        for measured in &row.stages {
+            let Some(old) = baseline.samples(&key, measured.stage) else { continue };
+            for statistic in COMPARED {
+                let comparison = stats::compare(statistic, old, &measured.samples_us);
+                let (key, stage, statistic) = (key.clone(), measured.stage, statistic.name());
+                ratios.push(Ratio { key, stage, statistic, comparison });
+            }
+        }
+    }
+    Compared {
+        baseline: baseline.path.clone(),
+        began: baseline.began().into(),
+        cautions: baseline.cautions(report),
+        ratios,
+    }
+}
+
+/// What each rule says of each row that it is about.
+fn judge(rules: &[Rule], baseline: Option<&Baseline>, report: &Report) -> Vec<Verdict> {
+    let mut verdicts = Vec::new();
+    for rule in rules {
+        let before = verdicts.len();
+        for row in report.rows.iter().filter(|row| row.case.name() == rule.case) {
+            let (Some(measured), key) = (row.stage(&rule.stage), row.key()) else { continue };
+            let old = baseline.and_then(|baseline| baseline.samples(&key, measured.stage));
+            if let Some(judged) = rule.judge(old, &measured.samples_us) {
+                verdicts.push(Verdict { rule: rule.to_string(), key: Some(key), judged: Some(judged) });
+            }
+        }
+        if verdicts.len() == before {
+            verdicts.push(Verdict { rule: rule.to_string(), key: None, judged: None });
+        }
+    }
+    verdicts
+}
+
+/// What a row is of.
+pub fn row_of(case: Case, backend: &str, codec: &str, size: frame::Size) -> Row {
+    Row {
+        backend: Some(backend.into()),
+        codec: Some(codec.into()),
+        size: Some(Size(size)),
+        ..Row::new(case, Some(size))
+    }
+}
