@@ -8,11 +8,11 @@ use crate::output::Show;
 const STYLE: &str = "\
 :root{color-scheme:light dark;--ground:#fff;--ink:#1f2328;--faint:#656d76;--rule:#d8dee4;--good:#1a7f37;--bad:#cf222e}
 @media (prefers-color-scheme:dark){:root{--ground:#0d1117;--ink:#e6edf3;--faint:#9198a1;--rule:#30363d;--good:#3fb950;--bad:#ff7b72}}
-body{margin:2rem auto;max-width:1100px;padding:0 1rem;background:var(--ground);color:var(--ink);font:14px/1.5 system-ui,sans-serif}
+body{margin:2rem auto;max-width:1240px;padding:0 1rem;background:var(--ground);color:var(--ink);font:14px/1.5 system-ui,sans-serif}
 h1{font-size:24px;margin:0}h2{font-size:17px;margin:2.2rem 0 .5rem}p{color:var(--faint);margin:.2rem 0}
 .wide{overflow-x:auto}table{border-collapse:collapse;font-variant-numeric:tabular-nums}
 th,td{padding:.25rem .7rem;border-bottom:1px solid var(--rule);text-align:left;white-space:nowrap}
-th{color:var(--faint);font-weight:600}td.n{text-align:right}td.long{white-space:normal;min-width:16rem}
+th{color:var(--faint);font-weight:600}.n{text-align:right}td.long{white-space:normal;min-width:16rem}
 .good{color:var(--good)}.bad{color:var(--bad);font-weight:600}svg{max-width:100%;height:auto;margin:.6rem 0;display:block}
 ";
 
@@ -43,8 +43,10 @@ pub fn page(report: &Report) -> String {
 
 fn table((heading, columns, rows): &(&str, &[&'static str], &[Vec<String>])) -> String {
     let mut html = format!("<h2>{}</h2>\n<div class=\"wide\"><table>\n<tr>", escape(heading));
-    for column in *columns {
-        html += &format!("<th>{}</th>", escape(&column.replace('_', " ")));
+    for (n, column) in columns.iter().enumerate() {
+        let class = rows.iter().find(|row| row[n] != "-").map_or("", |row| class(&row[n]));
+        let class = if class.contains("\"n\"") { class } else { "" };
+        html += &format!("<th{class}>{}</th>", escape(&column.replace('_', " ")));
     }
     html += "</tr>\n";
     for row in *rows {

@@ -8,7 +8,7 @@ use super::svg::{Anchor, Scale, Svg};
 pub const WIDTH: f64 = 960.0;
 
 const LEFT: f64 = 64.0;
-const RIGHT: f64 = 24.0;
+const RIGHT: f64 = 40.0;
 
 /// All pictures in one, one below the other, to stand alone in a file.
 pub fn page(report: &Report) -> String {
@@ -172,9 +172,17 @@ fn panel(svg: &mut Svg, row: &Row, top: f64) -> f64 {
         svg.dot(px, py, class, &format!("frame {n}: {} ms", ms(*sample as f64 / 1e3)));
     }
     distribution(svg, samples, y, split, (first, bottom));
+    let mut below = f64::INFINITY;
     for (at, text) in [(summary.p50, "p50"), (summary.p95, "p95"), (summary.p99, "p99")] {
         svg.line((LEFT, y.at(at)), (WIDTH - RIGHT, y.at(at)), "mark");
-        svg.text(WIDTH - RIGHT + 2.0, y.at(at) + 4.0, Anchor::Start, "faint", &text[1..]);
+        // Names of lines that lie close stand apart.
+        below = (y.at(at) + 4.0).min(below - 12.0);
+        svg.text(WIDTH - RIGHT + 4.0, below, Anchor::Start, "faint", text);
+    }
+    let above = samples.iter().filter(|sample| **sample as f64 / 1e3 > y.top).count();
+    if above > 0 {
+        let words = format!("{above} beyond this picture, up to {} ms", ms(summary.max));
+        svg.text(split - 32.0, first - 4.0, Anchor::End, "far", &words);
     }
     svg.line((LEFT, bottom), (WIDTH - RIGHT, bottom), "axis");
     bottom + 56.0

@@ -53,6 +53,10 @@ pub fn run(options: &Options, files: &mut Files, live: &mut dyn Live, stop: &Ato
 
 fn at_size(runner: &mut Runner, size: Option<frame::Size>, cases: &[Case]) -> Result<()> {
     let opening = Opening::new(runner.options, size)?;
+    if let Source::File(_) = runner.options.source {
+        // One that cannot be read, or is of another size, is wrong use, and no case's fault.
+        drop(Paced::open(&opening)?);
+    }
     if cases.contains(&Case::Capture) {
         runner.attempt(Case::Capture, size, |runner| cases::capture::run(runner, Paced::open(&opening)?))?;
     }

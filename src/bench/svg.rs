@@ -8,7 +8,7 @@ svg{--ground:#ffffff;--ink:#1f2328;--faint:#656d76;--grid:#d8dee4;--line:#0969da
 @media (prefers-color-scheme:dark){svg{--ground:#0d1117;--ink:#e6edf3;--faint:#9198a1;--grid:#30363d;--line:#58a6ff;--far:#ff7b72}}
 svg text{font-family:system-ui,sans-serif;font-size:12px;fill:var(--ink)}
 svg .title{font-size:15px;font-weight:600}svg .head{font-size:20px;font-weight:600}
-svg .faint{fill:var(--faint)}svg .ground{fill:var(--ground)}
+svg .faint{fill:var(--faint)}svg text.far{fill:var(--far)}svg .ground{fill:var(--ground)}
 svg .grid{stroke:var(--grid);stroke-width:1}svg .axis{stroke:var(--faint);stroke-width:1}
 svg .dot{fill:var(--line);fill-opacity:.75}svg .far{fill:var(--far)}svg .bar{fill:var(--line);fill-opacity:.55}
 svg .trace{fill:none;stroke:var(--line);stroke-width:1;stroke-opacity:.45}

@@ -1,4 +1,6 @@
-//! Colour conversion, as each kind of encoder has it done: to I420 for OpenH264, to RGB for JPEG.
+//! Colour conversion, as each kind of encoder has it done: to I420 for OpenH264, to NV12 on the device for NVENC, to RGB for JPEG.
+
+use std::sync::Arc;
 
 use super::{codecs, cpu_us};
 use crate::bench::Case;
@@ -6,22 +8,54 @@ use crate::bench::material::Material;
 use crate::bench::report::{Row, Size};
 use crate::bench::run::Runner;
 use crate::clock::now_us;
-use crate::error::Result;
-use crate::pipeline::convert::{ToI420, ToRgb};
+use crate::error::{Error, Result};
+use crate::gpu::cuda;
+use crate::gpu::picture::Nv12;
+use crate::pipeline::convert::{ToI420, ToNv12, ToRgb};
 use crate::pipeline::encode::Codec;
-use crate::pipeline::frame::Frame;
+use crate::pipeline::frame::{Frame, PixelFormat};
 
 pub fn run(runner: &mut Runner, material: &Material) -> Result<()> {
     for codec in codecs(runner.options) {
         let (mut i420, mut rgb) = (ToI420::default(), ToRgb::default());
         match codec {
             Codec::H264 | Codec::Hevc | Codec::Av1 => {
-                to(runner, material, "i420", |frame| i420.planes(frame).map(drop))?
+                to(runner, material, "i420", |frame| i420.planes(frame).map(drop))?;
+                nv12(runner, material)?;
             }
+            // What is RGB already is handed on as it is.
+            Codec::Jpeg if is_rgb(&material.frame(0)) => {}
             Codec::Jpeg => to(runner, material, "rgb", |frame| rgb.pixels(frame).map(drop))?,
         }
     }
     Ok(())
+}
+
+/// On the device that drew the pictures, else on the one that was chosen, else on CUDA's first.
+fn nv12(runner: &mut Runner, material: &Material) -> Result<()> {
+    let size = material.info.size;
+    let tools = || -> Result<(ToNv12, Nv12)> {
+        let context = match (material.frame(0).picture(), &runner.options.gpu) {
+            (Some(picture), _) => picture.context().clone(),
+            (None, chosen) => {
+                let (devices, ordinal) = (cuda::devices()?, chosen.as_ref().map_or(0, |gpu| gpu.ordinal as usize));
+                let device = devices.get(ordinal).ok_or_else(|| Error::missing("CUDA has no device"))?;
+                Arc::new(cuda::Context::retain(device)?)
+            }
+        };
+        Ok((ToNv12::new(&context)?, Nv12::new(&context, size.width, size.height)?))
+    };
+    match tools() {
+        Ok((mut convert, mut out)) => to(runner, material, "nv12", |frame| convert.write(frame, &mut out)),
+        Err(error) => {
+            let row = Row { backend: Some("nv12".into()), ..Row::new(Case::Convert, Some(size)) };
+            runner.failed(Case::Convert, Some(row), None, error)
+        }
+    }
+}
+
+fn is_rgb(frame: &Frame) -> bool {
+    frame.picture().is_none() && !matches!(frame.format, PixelFormat::I420 | PixelFormat::Nv12)
 }
 
 fn to(

@@ -40,7 +40,11 @@ pub fn run(runner: &mut Runner, material: &Material) -> Result<()> {
                 Ok(one) => measure(runner, material, one),
                 Err(error) => Err(error),
             };
-            if let Err(error) = done {
+            if let Err(mut error) = done {
+                // That it was named is our own doing.
+                if let (true, Some(cause)) = (error.what.starts_with("--encoder"), error.cause.take()) {
+                    error.what = cause;
+                }
                 runner.failed(Case::Encode, Some(row), None, error)?;
             }
         }
