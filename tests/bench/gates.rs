@@ -3,8 +3,6 @@
 
 use gsk::bench::gate::Rule;
 
-
-
 /// 21 runs of `gsk bench encode --encoder openh264` one after another: µs of each of 200 frames.
 #[derive(serde::Deserialize)]
 struct Recorded {

@@ -10,6 +10,7 @@ mod standin;
 
 mod gates;
 mod run;
+mod workers;
 
 const GSK: &str = env!("CARGO_BIN_EXE_gsk");
 

@@ -97,7 +97,15 @@ fn the_table_and_csv_say_the_same() {
     let host = Host::new();
     let output = host.run(&quick(&["encode", "lease"]));
     let table = String::from_utf8(output.stdout).unwrap();
-    for words in ["Times, ms: 12 frames of noise", "encode openh264 h264", "Costs:", "Not on this host", "Budget, ms", "not measured", "Machine: "] {
+    for words in [
+        "Times, ms: 12 frames of noise",
+        "encode openh264 h264",
+        "Costs:",
+        "Not on this host",
+        "Budget, ms",
+        "not measured",
+        "Machine: ",
+    ] {
         assert!(table.contains(words), "{words}: {table}");
     }
     let said = String::from_utf8(output.stderr).unwrap();
@@ -122,7 +130,9 @@ fn pictures_and_pages_are_well_formed_and_need_nothing_else() {
     let svg = std::fs::read_to_string(host.path("a.svg")).unwrap();
     let html = std::fs::read_to_string(host.path("a.html")).unwrap();
     for text in [&svg, &html] {
-        for words in ["prefers-color-scheme:dark", "encode openh264 h264 64x48", "pipeline openh264 h264 64x48", ">ms<", "p99"] {
+        for words in
+            ["prefers-color-scheme:dark", "encode openh264 h264 64x48", "pipeline openh264 h264 64x48", ">ms<", "p99"]
+        {
             assert!(text.contains(words), "{words}");
         }
         for outside in ["src=", "href=", "@import", "url("] {
@@ -151,7 +161,10 @@ fn a_file_gives_its_pictures_its_size_and_its_rate() {
     }
     let capture = &json["rows"][0];
     assert!((25.0..55.0).contains(&capture["fps"].as_f64().unwrap()), "{capture:#}");
-    for (words, says) in [(["--source", "film.y4m", "--size", "64x48"], "is 96x64"), (["--source", "none.y4m", "--fps", "25"], "none.y4m")] {
+    for (words, says) in [
+        (["--source", "film.y4m", "--size", "64x48"], "is 96x64"),
+        (["--source", "none.y4m", "--fps", "25"], "none.y4m"),
+    ] {
         let error = refused(&host.run(&words));
         assert!(error.contains(says), "{error}");
     }

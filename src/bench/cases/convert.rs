@@ -10,8 +10,8 @@ use crate::bench::run::Runner;
 use crate::clock::now_us;
 use crate::error::{Error, Result};
 use crate::gpu::cuda;
-use crate::gpu::picture::Nv12;
-use crate::pipeline::convert::{ToI420, ToNv12, ToRgb};
+use crate::gpu::picture::{Nv12, Surface};
+use crate::pipeline::convert::{ToI420, ToRgb, ToSurface};
 use crate::pipeline::encode::Codec;
 use crate::pipeline::frame::{Frame, PixelFormat};
 
@@ -34,7 +34,7 @@ pub fn run(runner: &mut Runner, material: &Material) -> Result<()> {
 /// On the device that drew the pictures, else on the one that was chosen, else on CUDA's first.
 fn nv12(runner: &mut Runner, material: &Material) -> Result<()> {
     let size = material.info.size;
-    let tools = || -> Result<(ToNv12, Nv12)> {
+    let tools = || -> Result<(ToSurface, Surface)> {
         let context = match (material.frame(0).picture(), &runner.options.gpu) {
             (Some(picture), _) => picture.context().clone(),
             (None, chosen) => {
@@ -43,7 +43,7 @@ fn nv12(runner: &mut Runner, material: &Material) -> Result<()> {
                 Arc::new(cuda::Context::retain(device)?)
             }
         };
-        Ok((ToNv12::new(&context)?, Nv12::new(&context, size.width, size.height)?))
+        Ok((ToSurface::new(&context)?, Surface::Nv12(Nv12::new(&context, size.width, size.height)?)))
     };
     match tools() {
         Ok((mut convert, mut out)) => to(runner, material, "nv12", |frame| convert.write(frame, &mut out)),

@@ -89,6 +89,16 @@ impl Raw {
             let code = call!(self, DecodeFrameNoDelay, unit.as_ptr(), length, planes.as_mut_ptr(), &mut info);
             (code, info.UsrData.sSystemBuffer)
         };
+        // Of profiles that may reorder, the library keeps a picture back for the next one to tell whether it comes first.
+        let (code, told) = if code == sys::dsErrorFree && info.iBufferStatus != 1 {
+            // SAFETY: as above.
+            unsafe {
+                let code = call!(self, FlushFrame, planes.as_mut_ptr(), &mut info);
+                (code, info.UsrData.sSystemBuffer)
+            }
+        } else {
+            (code, told)
+        };
         if code != sys::dsErrorFree || info.iBufferStatus != 1 {
             return Err(failed(format!("DecodeFrameNoDelay returned {code}, buffer status {}", info.iBufferStatus)));
         }
