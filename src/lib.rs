@@ -10,7 +10,7 @@
 //! 7  cli        clap definitions, one file a command: parse, call, print
 //! 6  doctor     who holds the encoder sessions, and why; what dead owners left, and ending it
 //! 5  serve      one worker over the network: HTTP, WebSocket, MP4, JPEG; who may talk to it; the viewer page
-//!    client     the other end: reads a worker's /status
+//!    client     the other end: reads a worker's /status, watches and measures its streams
 //! 4  pipeline   source -> newest frame -> encoder -> broadcast; timing
 //! 3  gpu        what the machine has, loaded at run time: NVML, the table of boards; EGL, CUDA, NVENC, nvJPEG
 //! 2  lease      encoder slots across processes; how many there are is an argument

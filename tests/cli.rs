@@ -313,7 +313,7 @@ fn matches(path: &Path, text: &str) {
 
 #[test]
 fn help_reads_as_it_was_agreed() {
-    let cases: [(&str, &[&str]); 9] = [
+    let cases: [(&str, &[&str]); 10] = [
         ("help", &["--help"]),
         ("help-short", &["-h"]),
         ("serve-help", &["serve", "--help"]),
@@ -322,6 +322,7 @@ fn help_reads_as_it_was_agreed() {
         ("nvenc-status-help", &["nvenc-status", "--help"]),
         ("cleanup-help", &["cleanup", "--help"]),
         ("verify-gl-help", &["verify-gl", "--help"]),
+        ("view-help", &["view", "--help"]),
         ("serve-print-config", &["serve", "--print-config"]),
     ];
     for (name, words) in cases {
@@ -369,6 +370,7 @@ fn completions_and_man_pages_are_those_of_this_definition() {
             "gsk-nvenc-status.1",
             "gsk-serve.1",
             "gsk-verify-gl.1",
+            "gsk-view.1",
             "gsk.1"
         ]
     );

@@ -51,7 +51,7 @@ pub fn run(runner: &mut Runner, size: Option<Size>) -> Result<()> {
             return Ok(());
         }
         match attempt(runner, size, &mut streams, count, &samples)? {
-            Verdict::Holds(holds) => held = Some(holds),
+            Verdict::Holds(holds) => held = Some(*holds),
             Verdict::Lost(what) => lost = Some((count, what)),
             Verdict::Stopped => continue,
         }
@@ -86,7 +86,7 @@ struct Held {
 }
 
 enum Verdict {
-    Holds(Held),
+    Holds(Box<Held>),
     /// What gave out.
     Lost(String),
     Stopped,
@@ -97,6 +97,26 @@ struct Stream {
     worker: Worker,
     shared: Arc<Shared>,
     watched: JoinHandle<Result<Seen>>,
+}
+
+/// What has come of a stream by now.
+struct Look {
+    usage: Option<Usage>,
+    /// Units that its viewer has got, and those that it was skipped.
+    units: u64,
+    skipped: u64,
+    /// Frames that were dropped on the way, as the worker counts them; those skipped are among them.
+    replaced: Option<u64>,
+}
+
+impl Stream {
+    fn look(&self, runtime: &Runtime) -> Look {
+        let (target, token): (&Target, _) = (&self.worker.address.target, self.worker.address.token.as_ref());
+        let status = runtime.block_on(client::status(target, token, Duration::from_secs(2)));
+        let (units, skipped) = self.shared.counts();
+        let replaced = status.ok().and_then(|status| status.frames_dropped);
+        Look { usage: self.worker.usage(), units, skipped, replaced }
+    }
 }
 
 struct Streams<'a> {
@@ -173,13 +193,8 @@ fn attempt(
     }
     pause(runner, SETTLING);
     samples.try_iter().for_each(drop);
-    let look = |streams: &Streams| -> Vec<(Option<Usage>, (u64, u64), Option<u64>)> {
-        streams
-            .all
-            .iter()
-            .map(|stream| (stream.worker.usage(), stream.shared.counts(), replaced(streams.runtime, stream)))
-            .collect()
-    };
+    let look =
+        |streams: &Streams| -> Vec<Look> { streams.all.iter().map(|stream| stream.look(streams.runtime)).collect() };
     let (before, machine, from_us) = (look(streams), Ticks::machine(), now_us());
     pause(runner, WATCHED);
     let (to_us, after, machine_later) = (now_us(), look(streams), Ticks::machine());
@@ -193,22 +208,23 @@ fn attempt(
     let facts = streams.all[0].shared.facts();
     let fps = facts.fps.unwrap_or(runner.options.fps);
     let each = before.iter().zip(&after);
-    let rates: Vec<f64> = each.clone().map(|(was, is)| (is.1.0 - was.1.0) as f64 / seconds).collect();
+    let rates: Vec<f64> = each.clone().map(|(was, is)| (is.units - was.units) as f64 / seconds).collect();
     let least_fps = rates.iter().copied().fold(f64::INFINITY, f64::min);
-    let dropped: u64 = each.clone().map(|(was, is)| is.1.1 - was.1.1).sum();
-    let replaced: Option<u64> = each.clone().map(|(was, is)| Some(is.2?.saturating_sub(was.2?))).sum();
+    let dropped: u64 = each.clone().map(|(was, is)| is.skipped - was.skipped).sum();
+    let replaced: Option<u64> = each.clone().map(|(was, is)| Some(is.replaced?.saturating_sub(was.replaced?))).sum();
     let due = fps * seconds * count as f64;
-    let lost = dropped + replaced.unwrap_or(0);
+    // The worker counts those skipped for its viewer too.
+    let lost = replaced.unwrap_or(dropped);
     let busy = machine.zip(machine_later).map(|(was, is)| (is.busy - was.busy) / seconds / is.cores.max(1) as f64);
     if least_fps < KEPT * fps || lost as f64 > DROPPED * due {
         let how = format!("{least_fps:.1} fps of the slowest, {lost} of {due:.0} frames dropped");
         return Ok(Verdict::Lost(format!("{}: {how}", gave_out(busy, replaced.unwrap_or(0)))));
     }
-    let took: Option<f64> = each.map(|(was, is)| Some(cpu(was.0?, is.0?, seconds))).sum();
-    let memory: Option<u64> = after.iter().map(|is| Some(is.0?.resident)).sum();
+    let took: Option<f64> = each.map(|(was, is)| Some(cpu(was.usage?, is.usage?, seconds))).sum();
+    let memory: Option<u64> = after.iter().map(|is| Some(is.usage?.resident)).sum();
     let samples = samples.try_iter().filter(|sample| (from_us..to_us).contains(&sample.arrived_us)).collect();
     let streams = count;
-    Ok(Verdict::Holds(Held { streams, facts, fps, least_fps, samples, cpu: took, memory, dropped: lost }))
+    Ok(Verdict::Holds(Box::new(Held { streams, facts, fps, least_fps, samples, cpu: took, memory, dropped: lost })))
 }
 
 /// A stream that ended by itself: no encoder slot is what a host may run out of, all else is a failure.
@@ -221,12 +237,6 @@ fn ended(streams: &mut Streams, which: usize) -> Result<Verdict> {
         Some(Over::Bye(reason)) => Ok(Verdict::Lost(reason)),
         Some(Over::Done) | None => Err(Error::bug("a stream ended as asked, and nobody asked")),
     }
-}
-
-/// Frames that a worker dropped before its encoder, as it counts them.
-fn replaced(runtime: &Runtime, stream: &Stream) -> Option<u64> {
-    let (target, token): (&Target, _) = (&stream.worker.address.target, stream.worker.address.token.as_ref());
-    runtime.block_on(client::status(target, token, Duration::from_secs(2))).ok()?.frames_dropped
 }
 
 /// What a machine has no more of.

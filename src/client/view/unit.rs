@@ -353,7 +353,7 @@ mod tests {
         }
         assert_eq!(jpeg_size(&[0xff, 0xd8, 0xff, 0xe0, 0, 0]), None);
         assert_eq!(jpeg_size(&jpeg(0)), None);
-        assert_eq!(jpeg_size(&jpeg(64)[..18]), None);
+        assert_eq!(jpeg_size(&jpeg(64)[..16]), None);
     }
 
     #[test]
