@@ -2,7 +2,8 @@
 //! halving the step back.
 //!
 //! So many streams hold if over 3 s each of them gives its viewer at least 97 % of the frame rate, and no more than 3 % of the
-//! frames are dropped before the encoder or skipped for the viewer. Viewers receive only: they decode nothing.
+//! frames are dropped before the encoder or skipped for the viewer. What holds in the end is watched for 10 s more, and where
+//! it does not hold for so long, one stream fewer is. Viewers receive only: they decode nothing.
 
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
@@ -25,6 +26,8 @@ use crate::proc::{self, Ticks, Usage};
 
 /// How long streams are watched for a judgement, and left alone before it.
 const WATCHED: Duration = Duration::from_secs(3);
+/// For how long the number that is found is watched.
+const CONFIRMED: Duration = Duration::from_secs(10);
 const SETTLING: Duration = Duration::from_millis(1500);
 const GLANCE: Duration = Duration::from_millis(50);
 /// How long a new stream's first unit may take where many start at once.
@@ -50,7 +53,7 @@ pub fn run(runner: &mut Runner, size: Option<Size>) -> Result<()> {
             streams.end();
             return Ok(());
         }
-        match attempt(runner, size, &mut streams, count, &samples)? {
+        match attempt(runner, size, &mut streams, (count, WATCHED), &samples)? {
             Verdict::Holds(holds) => held = Some(*holds),
             Verdict::Lost(what) => lost = Some((count, what)),
             Verdict::Stopped => continue,
@@ -63,6 +66,21 @@ pub fn run(runner: &mut Runner, size: Option<Size>) -> Result<()> {
             Some((lost, _)) => (holds + lost) / 2,
         };
         count = next;
+    }
+    let mut count = held.map_or(0, |held| held.streams);
+    let mut held = None;
+    while count > 0 && held.is_none() {
+        match attempt(runner, size, &mut streams, (count, CONFIRMED), &samples)? {
+            Verdict::Holds(holds) => held = Some(*holds),
+            Verdict::Lost(what) => {
+                lost = Some((count, what));
+                count -= 1;
+            }
+            Verdict::Stopped => {
+                streams.end();
+                return Ok(());
+            }
+        }
     }
     streams.end();
     let Some(held) = held else {
@@ -159,12 +177,12 @@ impl Streams<'_> {
     }
 }
 
-/// Brings it to so many streams, and judges them.
+/// Brings it to so many streams, and judges them over a span.
 fn attempt(
     runner: &Runner,
     size: Option<Size>,
     streams: &mut Streams,
-    count: usize,
+    (count, watched): (usize, Duration),
     samples: &Receiver<Sample>,
 ) -> Result<Verdict> {
     streams.keep(count);
@@ -196,7 +214,7 @@ fn attempt(
     let look =
         |streams: &Streams| -> Vec<Look> { streams.all.iter().map(|stream| stream.look(streams.runtime)).collect() };
     let (before, machine, from_us) = (look(streams), Ticks::machine(), now_us());
-    pause(runner, WATCHED);
+    pause(runner, watched);
     let (to_us, after, machine_later) = (now_us(), look(streams), Ticks::machine());
     if runner.stopping() {
         return Ok(Verdict::Stopped);
