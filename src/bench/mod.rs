@@ -5,7 +5,8 @@
 //!   [`Pipeline`](crate::pipeline::Pipeline), and the slots of [`lease`](crate::lease): one file a case in `cases`.
 //! - [`stats`] and [`gate`] are pure: what samples say, and when a run fails.
 //! - [`report`] is what a run found; `show`, `plot` and `html` write it for people. [`save`] keeps it in files as it grows.
-//! - `environment` says what machine it was, and whether it was quiet enough to believe.
+//! - `environment` says what machine it was, and whether it was quiet enough to believe; the `yardstick` measures the machine's
+//!   own pace again and again, so that comparisons can take it off.
 //!
 //! Every sample is kept, in the order in which it was taken. Those of the warm-up are reported apart; outliers are marked and
 //! left in.
@@ -25,6 +26,7 @@ pub mod save;
 mod show;
 pub mod stats;
 mod svg;
+mod yardstick;
 
 use std::fmt;
 use std::path::PathBuf;

@@ -77,11 +77,11 @@ pub struct BenchKeys {
     #[arg(long, value_name = "N", value_parser = value::fps)]
     pub fps: Option<f64>,
 
-    /// Frames that count, of each case, 1 to 100000 [default: 200]
+    /// Frames that count, of each case; of encoders and decoders in up to 20 rounds, 1 to 100000 [default: 200]
     #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<u32>::new().range(1..=100_000))]
     pub frames: Option<u32>,
 
-    /// Frames before them that do not, 0 to 10000 [default: 20]
+    /// Frames before them that do not, anew whenever an encoder or decoder is opened, 0 to 10000 [default: 10]
     #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<u32>::new().range(0..=10_000))]
     pub warmup: Option<u32>,
 
@@ -123,7 +123,7 @@ impl Keys for BenchKeys {
             source: Some(Source::Scene),
             fps: Some(30.0),
             frames: Some(200),
-            warmup: Some(20),
+            warmup: Some(10),
             encoder: Some(Choice::Auto),
             bitrate: Some(Bitrate(4_000_000)),
             jpeg_quality: Some(80),

@@ -37,11 +37,12 @@ pub fn run(runner: &mut Runner, material: &Material) -> Result<()> {
     Ok(())
 }
 
-/// Units of so many frames, and what wrote them.
+/// Units of as many frames as a round has, and what wrote them.
 fn written(runner: &Runner, material: &Material, codec: Codec) -> Result<(Vec<Bytes>, &'static str)> {
     let mut encoder = One::open(runner.options, material, runner.options.encoder, codec)?;
     let mut units = Vec::new();
-    for n in 0..runner.frames() {
+    // Every round decodes the same ones.
+    for n in 0..runner.rounds().into_iter().max().unwrap_or_default() {
         if runner.stopping() {
             break;
         }
@@ -52,27 +53,35 @@ fn written(runner: &Runner, material: &Material, codec: Codec) -> Result<(Vec<By
 
 fn measure(runner: &mut Runner, material: &Material, backend: &Backend, units: &[Bytes], from: &str) -> Result<()> {
     let info = &material.info;
-    let mut decoder = backend.open(&decode::Config { codec: backend.codec, size: info.size, fps: info.fps })?;
+    let config = decode::Config { codec: backend.codec, size: info.size, fps: info.fps };
+    let mut decoder = backend.open(&config)?;
     let mut row = row_of(Case::Decode, backend.name, backend.codec.name(), info.size);
     // What a program of its own spends is not this process's.
     let elsewhere = backend.name == "ffmpeg";
     let reference = if elsewhere { "; a program of its own, its pipes included" } else { "" };
     row.detail = Some(format!("of what {from} wrote{reference}"));
-    runner.begin(row, info.fps);
-    let pool = Pool::default();
+    let rounds = runner.rounds();
+    runner.begin(row, info.fps, rounds.iter().sum());
     let mut bytes = 0;
-    for unit in units {
-        if runner.stopping() {
-            break;
+    for (round, frames) in rounds.into_iter().enumerate() {
+        if round > 0 {
+            decoder = backend.open(&config)?;
         }
-        let (before, counts) = (cpu_us(), runner.counts());
-        let (began, ended) = decoder.decode(unit, &pool)?.captured_us;
-        let cpu = cpu_us() - before;
-        match elsewhere {
-            true => runner.frame(&[("decode", ended - began)]),
-            false => runner.frame(&[("decode", ended - began), ("cpu", cpu)]),
+        let pool = Pool::default();
+        runner.round();
+        for unit in units.iter().take(frames) {
+            if runner.stopping() {
+                break;
+            }
+            let (before, counts) = (cpu_us(), runner.counts());
+            let (began, ended) = decoder.decode(unit, &pool)?.captured_us;
+            let cpu = cpu_us() - before;
+            match elsewhere {
+                true => runner.frame(&[("decode", ended - began)]),
+                false => runner.frame(&[("decode", ended - began), ("cpu", cpu)]),
+            }
+            bytes += if counts { unit.len() as u64 } else { 0 };
         }
-        bytes += if counts { unit.len() as u64 } else { 0 };
     }
     runner.weigh();
     runner.row().bytes = Some(bytes);

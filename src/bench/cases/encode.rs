@@ -35,11 +35,7 @@ pub fn run(runner: &mut Runner, material: &Material) -> Result<()> {
             }
             let name = choice.to_possible_value().map_or_else(String::new, |value| value.get_name().into());
             let row = row_of(Case::Encode, &name, codec.name(), material.info.size);
-            let done = match One::open(runner.options, material, choice, codec) {
-                Ok(one) => measure(runner, material, one),
-                Err(error) => Err(error),
-            };
-            if let Err(mut error) = done {
+            if let Err(mut error) = measure(runner, material, choice, codec) {
                 // That it was named is our own doing.
                 if let (true, Some(cause)) = (error.what.starts_with("--encoder"), error.cause.take()) {
                     error.what = cause;
@@ -96,32 +92,43 @@ impl One {
     }
 }
 
-fn measure(runner: &mut Runner, material: &Material, mut one: One) -> Result<()> {
-    let size = material.info.size;
-    let mut row = row_of(Case::Encode, one.info.backend, one.info.codec.name(), size);
+fn measure(runner: &mut Runner, material: &Material, choice: Choice, codec: Codec) -> Result<()> {
+    let mut one = One::open(runner.options, material, choice, codec)?;
+    let mut row = row_of(Case::Encode, one.info.backend, codec.name(), material.info.size);
     row.detail = Some(if one.info.hardware { "the GPU's encoder" } else { "on the CPU" }.into());
-    runner.begin(row, material.info.fps);
-    let (mut units, mut kept, mut bytes, mut counted) = (Vec::<Bytes>::new(), 0, 0, 0u32);
-    for n in 0..runner.frames() {
+    let rounds = runner.rounds();
+    runner.begin(row, material.info.fps, rounds.iter().sum());
+    let (mut units, mut kept, mut bytes, mut counted) = (Vec::new(), 0, 0, 0u32);
+    for (round, frames) in rounds.into_iter().enumerate() {
         if runner.stopping() {
             break;
         }
-        let (before, counts) = (cpu_us(), runner.counts());
-        let unit = one.encode(material, n)?;
-        let cpu = cpu_us() - before;
-        let (convert, encode) = (unit.converted_us - unit.started_us, unit.encoded_us - unit.converted_us);
-        runner.frame(&[("encode", encode), ("convert", convert), ("total", convert + encode), ("cpu", cpu)]);
-        let data = unit.data.freeze().slice(HEADER..);
-        if counts {
-            (bytes, counted) = (bytes + data.len() as u64, counted + 1);
+        if round > 0 {
+            // The last one is closed first: it may hold the only slot.
+            drop(one);
+            one = One::open(runner.options, material, choice, codec)?;
         }
-        kept += data.len();
-        if kept <= KEPT {
-            units.push(data);
+        runner.round();
+        for n in 0..frames {
+            if runner.stopping() {
+                break;
+            }
+            let (before, counts) = (cpu_us(), runner.counts());
+            let unit = one.encode(material, n)?;
+            let cpu = cpu_us() - before;
+            let (convert, encode) = (unit.converted_us - unit.started_us, unit.encoded_us - unit.converted_us);
+            runner.frame(&[("encode", encode), ("convert", convert), ("total", convert + encode), ("cpu", cpu)]);
+            let data = unit.data.freeze().slice(HEADER..);
+            if counts {
+                (bytes, counted) = (bytes + data.len() as u64, counted + 1);
+            }
+            kept += data.len();
+            if kept <= KEPT {
+                units.push((n, data));
+            }
         }
     }
     runner.weigh();
-    let codec = one.info.codec;
     drop(one);
     let quality = judge(material, codec, &units)?;
     let row = runner.row();
@@ -133,22 +140,22 @@ fn measure(runner: &mut Runner, material: &Material, mut one: One) -> Result<()>
     runner.end()
 }
 
-/// Decodes all units, and compares some of the pictures with what the encoder was given.
-fn judge(material: &Material, codec: Codec, units: &[Bytes]) -> Result<Quality> {
+/// Decodes all units, each with the number of its frame, and compares some of the pictures with what the encoder was given.
+fn judge(material: &Material, codec: Codec, units: &[(usize, Bytes)]) -> Result<Quality> {
     let info = &material.info;
     let mut decoder = decode::reference(&decode::Config { codec, size: info.size, fps: info.fps })?;
     let (pool, mut given, mut seen) = (Pool::default(), ToI420::default(), ToI420::default());
     let mut quality = Quality::default();
     let step = units.len().div_ceil(JUDGED).max(1);
-    for (n, unit) in units.iter().enumerate() {
-        let judged = n % step == step - 1;
+    for (at, (n, unit)) in units.iter().enumerate() {
+        let judged = at % step == step - 1;
         // A JPEG stands alone.
         if !judged && codec == Codec::Jpeg {
             continue;
         }
         let picture = decoder.decode(unit, &pool)?;
         if judged {
-            let frame = material.frame(n);
+            let frame = material.frame(*n);
             let [(was, width), ..] = given.planes(&frame)?;
             let [(is, _), ..] = seen.planes(&picture)?;
             quality.add(was, is, width);

@@ -56,7 +56,7 @@ fn watch(runner: &mut Runner, pipeline: &Pipeline, codec: Codec, viewer: &Viewer
     let backend = stream.snapshot().info.map_or("-", |info| info.backend);
     let mut row = row_of(Case::Pipeline, backend, codec.name(), packet.size);
     row.detail = info.map(|info| info.detail);
-    runner.begin(row, fps);
+    runner.begin(row, fps, runner.frames());
     // Frames that stand still or are dropped give no unit: it is their time that counts.
     let frame_us = 1e6 / fps;
     let begin_us = received + (runner.options.warmup as f64 * frame_us) as u64;

@@ -87,7 +87,11 @@ impl Raw {
         let mut info = sys::SBufferInfo::default();
         // SAFETY: the unit is read only, and `planes` and `info` are as large as the call demands.
         let (code, told) = unsafe {
-            let code = call!(self, DecodeFrameNoDelay, unit.as_ptr(), length, planes.as_mut_ptr(), &mut info);
+            let mut code = call!(self, DecodeFrameNoDelay, unit.as_ptr(), length, planes.as_mut_ptr(), &mut info);
+            if code == sys::dsErrorFree && info.iBufferStatus != 1 {
+                // Of all profiles but baseline it holds pictures back, to bring them into order; ours are in order.
+                code = call!(self, FlushFrame, planes.as_mut_ptr(), &mut info);
+            }
             (code, info.UsrData.sSystemBuffer)
         };
         if code != sys::dsErrorFree || info.iBufferStatus != 1 {
