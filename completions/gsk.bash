@@ -402,7 +402,7 @@ _gsk() {
             return 0
             ;;
         gsk__subcmd__serve)
-            opts="-q -v -h --listen --source --size --fps --pixel-format --loop --restart --encoder --bitrate --jpeg-quality --gpu --slots --when-full --token-file --allow-host --allow-origin --input --max-viewers --instance-id --format --color --json --quiet --verbose --config --print-config --help"
+            opts="-q -v -h --listen --source --size --fps --pixel-format --loop --restart --encoder --codec --bitrate --jpeg-quality --gpu --slots --when-full --nvenc-preset --intra-refresh --nvenc-input --token-file --allow-host --allow-origin --input --max-viewers --instance-id --format --color --json --quiet --verbose --config --print-config --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -440,6 +440,10 @@ _gsk() {
                     COMPREPLY=($(compgen -W "auto nvenc nvjpeg openh264 jpeg" -- "${cur}"))
                     return 0
                     ;;
+                --codec)
+                    COMPREPLY=($(compgen -W "h264 hevc av1" -- "${cur}"))
+                    return 0
+                    ;;
                 --bitrate)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -458,6 +462,18 @@ _gsk() {
                     ;;
                 --when-full)
                     COMPREPLY=($(compgen -W "refuse software wait" -- "${cur}"))
+                    return 0
+                    ;;
+                --nvenc-preset)
+                    COMPREPLY=($(compgen -W "p1 p2 p3 p4 p5 p6 p7" -- "${cur}"))
+                    return 0
+                    ;;
+                --intra-refresh)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --nvenc-input)
+                    COMPREPLY=($(compgen -W "nv12 argb" -- "${cur}"))
                     return 0
                     ;;
                 --token-file)
@@ -504,7 +520,7 @@ _gsk() {
             return 0
             ;;
         gsk__subcmd__verify__subcmd__gl)
-            opts="-q -v -h --gpu --timeout --slots --only --skip --exports --format --color --json --quiet --verbose --config --print-config --help"
+            opts="-q -v -h --gpu --timeout --slots --only --skip --exports --bundle --format --color --json --quiet --verbose --config --print-config --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -523,11 +539,15 @@ _gsk() {
                     return 0
                     ;;
                 --only)
-                    COMPREPLY=($(compgen -W "driver nvml cuda devices container egl-vendor egl-devices egl-cuda context draw gl-to-cuda cuda-to-gl cycles nvenc nvdec nvjpeg" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "driver nvml cuda devices container egl-vendor egl-devices egl-cuda context draw gl-to-cuda cuda-to-gl cycles capture nvenc nvdec nvjpeg" -- "${cur}"))
                     return 0
                     ;;
                 --skip)
-                    COMPREPLY=($(compgen -W "driver nvml cuda devices container egl-vendor egl-devices egl-cuda context draw gl-to-cuda cuda-to-gl cycles nvenc nvdec nvjpeg" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "driver nvml cuda devices container egl-vendor egl-devices egl-cuda context draw gl-to-cuda cuda-to-gl cycles capture nvenc nvdec nvjpeg" -- "${cur}"))
+                    return 0
+                    ;;
+                --bundle)
+                    COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 --format)

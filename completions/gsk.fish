@@ -58,18 +58,31 @@ false\t''"
 complete -c gsk -n "__fish_gsk_using_subcommand serve" -l restart -d 'When to start the program again after it has ended [default: never]' -r -f -a "never\t'Not at all: its end is ours'
 on-failure\t'After any end but exit code 0'
 always\t'After any end'"
-complete -c gsk -n "__fish_gsk_using_subcommand serve" -l encoder -d 'Encoder; auto takes the best that works and says why [default: auto]' -r -f -a "auto\t'The first that works of those below, for each codec'
-nvenc\t'H.264 by the GPU\'s encoder'
+complete -c gsk -n "__fish_gsk_using_subcommand serve" -l encoder -d 'Encoder; auto takes the best that works and says why [default: auto]' -r -f -a "auto\t'The first that works of those below, for each codec; JPEG instead of H.264 where that is too slow'
+nvenc\t'H.264, HEVC and AV1 by the GPU\'s encoder'
 nvjpeg\t'JPEG by the GPU'
 openh264\t'H.264 by the CPU'
 jpeg\t'JPEG by the CPU'"
+complete -c gsk -n "__fish_gsk_using_subcommand serve" -l codec -d 'Video that viewers get who ask for none; hevc and av1 need NVENC, and browsers that cannot decode them get h264 [default: h264]' -r -f -a "h264\t''
+hevc\t'By NVENC only'
+av1\t'By NVENC only'"
 complete -c gsk -n "__fish_gsk_using_subcommand serve" -l bitrate -d 'Bits per second, 100k to 200M [default: 4M]' -r
-complete -c gsk -n "__fish_gsk_using_subcommand serve" -l jpeg-quality -d 'Quality of JPEG pictures, 1 to 100 [default: 80]' -r
+complete -c gsk -n "__fish_gsk_using_subcommand serve" -l jpeg-quality -d 'Quality of JPEG pictures, 1 to 100, or auto: as the bit rate allows, 40 to 85 [default: auto]' -r
 complete -c gsk -n "__fish_gsk_using_subcommand serve" -l gpu -d 'The GPU that draws the scene and encodes, by nvidia-smi\'s index, by UUID or by PCI address [default: the first that can]' -r
 complete -c gsk -n "__fish_gsk_using_subcommand serve" -l slots -d 'Encoder sessions that this machine bears, all its programs together, 0 to 1024 [default: by board and driver]' -r
 complete -c gsk -n "__fish_gsk_using_subcommand serve" -l when-full -d 'What to do while no encoder slot is free [default: refuse]' -r -f -a "refuse\t'Viewers are refused, and told who holds the slots; the worker lives on'
 software\t'The CPU encodes until a slot is free'
 wait\t'Viewers wait for a slot'"
+complete -c gsk -n "__fish_gsk_using_subcommand serve" -l nvenc-preset -d 'NVENC\'s preset: p1 is the fastest, p7 of the best quality [default: p3]' -r -f -a "p1\t''
+p2\t''
+p3\t''
+p4\t''
+p5\t''
+p6\t''
+p7\t''"
+complete -c gsk -n "__fish_gsk_using_subcommand serve" -l intra-refresh -d 'Refresh the whole picture every so many frames, a part with each, 2 to 3600; NVENC only [default: never]' -r
+complete -c gsk -n "__fish_gsk_using_subcommand serve" -l nvenc-input -d 'What NVENC is given: nv12, converted by gsk to BT.709, or argb, which its engine converts to BT.601 [default: nv12]' -r -f -a "nv12\t'BT.709, limited range, converted by us'
+argb\t'RGB, as bytes R, G, B and one that is not looked at (`NV_ENC_BUFFER_FORMAT_ABGR`, which names the bytes of a word from its highest down): how gsk\'s pictures lie on a device. The engine converts it by the matrix of BT.601, limited range, whatever is asked for (moq-dev/moq\'s encoder declares it so, and reads it back), and the stream says that'"
 complete -c gsk -n "__fish_gsk_using_subcommand serve" -l token-file -d 'File that holds the access token (or set GSK_TOKEN)' -r
 complete -c gsk -n "__fish_gsk_using_subcommand serve" -l allow-host -d 'Host name to accept beside this machine\'s own; may be repeated' -r
 complete -c gsk -n "__fish_gsk_using_subcommand serve" -l allow-origin -d 'Origin of pages to accept beside our own, such as https://example.org; may be repeated' -r
@@ -176,6 +189,7 @@ draw\t''
 gl-to-cuda\t''
 cuda-to-gl\t''
 cycles\t''
+capture\t''
 nvenc\t''
 nvdec\t''
 nvjpeg\t''"
@@ -192,9 +206,11 @@ draw\t''
 gl-to-cuda\t''
 cuda-to-gl\t''
 cycles\t''
+capture\t''
 nvenc\t''
 nvdec\t''
 nvjpeg\t''"
+complete -c gsk -n "__fish_gsk_using_subcommand verify-gl" -l bundle -d 'Write what a bug report needs to a new file, a .tar.gz: this answer, nvenc-status, settings, versions, environment and device files' -r -F
 complete -c gsk -n "__fish_gsk_using_subcommand verify-gl" -l format -d 'How to print data [default: table]' -r -f -a "table\t'For people: aligned columns'
 json\t'One indented document'
 jsonl\t'One document a line'

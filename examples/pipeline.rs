@@ -11,6 +11,7 @@ use std::time::Duration;
 use gsk::pipeline::encode::{Choice, Codec, Slots, WhenFull};
 use gsk::pipeline::frame::{PixelFormat, Size};
 use gsk::pipeline::queue::Item;
+use gsk::pipeline::rate::Quality;
 use gsk::pipeline::source::{Options, Restart, Spec};
 use gsk::pipeline::timing::Stage;
 use gsk::pipeline::{Config, Pipeline};
@@ -35,7 +36,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         encoder: Choice::Auto,
         slots: Arc::new(Slots::new(None, WhenFull::Refuse, "example".into(), "scene".into())),
         bitrate: 2_000_000,
-        quality: 80,
+        quality: Quality::Auto,
+        nvenc: Default::default(),
     })?;
 
     // Capture and encoding begin with the first viewer, and its first unit is an IDR.

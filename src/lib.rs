@@ -13,7 +13,7 @@
 //! 5  serve      one worker over the network: HTTP, WebSocket, MP4, JPEG; who may talk to it; the viewer page
 //!    client     the other end: reads a worker's /status
 //! 4  pipeline   source -> newest frame -> encoder -> broadcast; decoders; timing
-//! 3  gpu        what the machine has, loaded at run time: NVML, the table of boards; CUDA, NVENC
+//! 3  gpu        what the machine has, loaded at run time: NVML, the table of boards; EGL, CUDA, NVENC, nvJPEG
 //! 2  lease      encoder slots across processes; how many there are is an argument
 //! 1  wire       pure types of what crosses a process: /status, gsk.v1 messages, input events, lease records
 //! 0  output error exit config clock child proc
@@ -37,15 +37,18 @@
 //! 1. **Capture.** [`pipeline::source`]: the source's thread draws a frame at a deadline ([`clock::Pacer`]) while somebody
 //!    watches, or reads one from a pipe whether anybody does or not, so that its writer never blocks. A
 //!    [`Frame`](pipeline::frame::Frame) carries its capture times, and the number of the newest input event that it shows.
+//!    What OpenGL drew on a CUDA device stays there ([`gpu::interop::Capture`]): its pixels lie in device memory.
 //! 2. **Newest wins.** The frame is put into the slot in front of each watched codec's encoder
 //!    ([`pipeline::stream`]). One that still lies there is replaced and counted: frames are dropped before the encoder,
 //!    never inside a group of pictures.
 //! 3. **Encode or not.** `pipeline::cadence`, which reads no clock, decides: a new picture at once; one that equals the
 //!    last not at all, but for a keepalive; an IDR for one who joins, though not too often.
-//! 4. **Convert and encode.** [`pipeline::convert`], then a back end of [`pipeline::encode`]'s table: one access unit out
-//!    for each frame in, written behind room for its header. NVENC takes its frames on this thread and gives its units on
-//!    another. Its session is opened with an encoder slot of the machine in hand ([`lease`]); where none is free the stream
-//!    waits, or another back end stands in.
+//! 4. **Convert and encode.** [`pipeline::convert`], by the CPU or, where the pixels lie on a device, by that device
+//!    ([`gpu::convert`]); then a back end of [`pipeline::encode`]'s table: one access unit out for each frame in, written
+//!    behind room for its header. NVENC takes its frames on this thread and gives its units on another. Its session is opened with an encoder slot of the machine in hand ([`lease`]); where none is free the stream
+//!    waits, or another back end stands in. nvJPEG ([`gpu::nvjpeg`]) needs neither engine nor slot. JPEG's quality follows the
+//!    bit rate ([`pipeline::rate`]); viewers that ask for no codec get JPEG where H.264 is too slow for the host
+//!    ([`pipeline::lane`]).
 //! 5. **Broadcast.** [`pipeline::broadcast`] writes the `gsk.v1` header into that room ([`wire::message::Header`]) and hands
 //!    the one packet to every viewer's [`pipeline::queue`]. A viewer whose queue is full skips to the next IDR, and is
 //!    told; it delays nobody else.
@@ -58,7 +61,7 @@
 //! # What holds everywhere
 //!
 //! - Nothing runs while nobody watches, but a program that feeds us, which runs from start to end.
-//! - Pure cores, thin edges: `queue`, `cadence`, `mp4`, `h264`, `timing`, the pacer, the gate, the slots' broker, what an
+//! - Pure cores, thin edges: `queue`, `cadence`, `rate`, `lane`, `mp4`, `h264`, `timing`, the pacer, the gate, the slots' broker, what an
 //!   inventory means, what is to be cleaned up, and a bench's statistics and gates take time and facts as arguments, and are
 //!   tested as tables of scenarios.
 //! - A program that gsk starts never outlives it ([`child`]).

@@ -27,6 +27,15 @@ fn scenario(name: &str, environment: &[(&str, String)]) {
     }
 }
 
+/// With a driver for the workers.
+fn scenario_on(scene: &Scene, name: &str) {
+    let home = tempfile::tempdir().unwrap();
+    let driver = scene.environment().into_iter().map(|(name, value)| (name, value.into_string().unwrap()));
+    let leases = ("GSK_LEASE_DIR", home.path().join("leases").to_str().unwrap().to_string());
+    let driver: BTreeMap<_, _> = driver.chain([leases]).collect();
+    scenario(name, &[("GSK_TEST_DRIVER", serde_json::to_string(&driver).unwrap())]);
+}
+
 macro_rules! scenarios {
     ($($name:ident)*) => {
         $(#[test]
@@ -37,17 +46,19 @@ macro_rules! scenarios {
         /// On a machine that bears one encoder session.
         #[test]
         fn no_slot() {
-            let (scene, home) = (Scene::geforce(1), tempfile::tempdir().unwrap());
-            let driver = scene.environment().into_iter().map(|(name, value)| (name, value.into_string().unwrap()));
-            let leases = ("GSK_LEASE_DIR", home.path().join("leases").to_str().unwrap().to_string());
-            let driver: BTreeMap<_, _> = driver.chain([leases]).collect();
-            scenario("no_slot", &[("GSK_TEST_DRIVER", serde_json::to_string(&driver).unwrap())]);
+            scenario_on(&Scene::geforce(1), "no_slot");
+        }
+
+        /// On a machine whose board encodes them all.
+        #[test]
+        fn codecs() {
+            scenario_on(&Scene::rtx(), "codecs");
         }
 
         /// A scenario that nothing runs would be no test.
         #[test]
         fn every_scenario_is_run() {
-            let mut ours = [$(stringify!($name)),*, "no_slot"];
+            let mut ours = [$(stringify!($name)),*, "no_slot", "codecs"];
             ours.sort_unstable();
             let output = Command::new("python3").args(["-B", "tests/browser/run.py"]).current_dir(env!("CARGO_MANIFEST_DIR")).output();
             let Ok(output) = output else { return };
@@ -60,6 +71,6 @@ macro_rules! scenarios {
 scenarios! {
     webcodecs mse mjpeg joins lasting_mse colours bare_mjpeg overflow still
     drag touch quality view_only
-    restart program_fails program_again truncated hang text waiting full token ways decoder_fails
+    restart program_fails program_again truncated hang text waiting full token ways decoder_fails slow_h264
     phone hidden
 }

@@ -91,7 +91,11 @@ fn what_is_unknown_or_wrong_is_refused_with_a_suggestion() {
     refused(&here, &["serve", "--fps", "0"], &["--fps", "outside 1 to 240"]);
     refused(&here, &["serve", "--bitrate", "1"], &["--bitrate", "outside 100k to 200M"]);
     refused(&here, &["serve", "--max-viewers", "0"], &["--max-viewers", "1..=10000"]);
-    refused(&here, &["serve", "--jpeg-quality", "101"], &["--jpeg-quality", "1..=100"]);
+    refused(
+        &here,
+        &["serve", "--jpeg-quality", "101"],
+        &["--jpeg-quality", "neither auto nor a quality from 1 to 100"],
+    );
     refused(&here, &["serve", "--listen", "gpu1:1"], &["--listen", "hint: write an IP address"]);
     refused(&here, &["serve", "--source", "film.mp4"], &["--source", "FILE.y4m"]);
     refused(&here, &["serve", "--source", "-", "--", "sh"], &["cannot be used with"]);

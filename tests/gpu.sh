@@ -1,8 +1,11 @@
 #!/usr/bin/env bash
-# What only a machine with an NVIDIA GPU can show. Needs bash, coreutils and the built binary, no network and no toolkit;
-# ends within two minutes, and prints one JSON document. Exit code: 0 all is well, 1 a check failed.
+# What only a machine with an NVIDIA GPU can show. Needs bash, coreutils, sed, awk and the built binary, no network and no
+# toolkit; ends within three minutes, and prints one JSON document: checks, and figures as the workers measured them
+# over their last ten seconds. Exit code: 0 all is well, 1 a check failed; figures fail nothing.
 #
 #     GSK=target/release/gsk tests/gpu.sh > tests/gpu-results/BOARD-DATE.json
+#
+# GSK_NVJPEG_LIBRARY names a libnvjpeg.so.12 that is elsewhere. GSK_FIGURE_SECONDS: how long each figure is taken (13).
 set -u
 gsk=${GSK:-target/release/gsk}
 scratch=$(mktemp -d)
@@ -54,10 +57,20 @@ check verify_gl $? $code
 run lease run --slots 1 -- true
 check lease $code $code
 
-# serve WORDS...: a worker with one viewer for five seconds; its /status is in out, $first is the state by then.
-serve() {
-    began=$SECONDS
-    local port=
+# A request on a descriptor: ask FD PORT PATH.
+ask() {
+    eval "exec $1<>/dev/tcp/127.0.0.1/$2"
+    printf 'GET %s HTTP/1.1\r\nHost: 127.0.0.1:%s\r\nConnection: close\r\n\r\n' "$3" "$2" >&"$1"
+}
+
+# Clock ticks of CPU time that a process has had.
+ticks() { sed 's/.*) //' "/proc/$1/stat" | awk '{ print $12 + $13 }'; }
+
+# watch PATH SECONDS WORDS...: a worker with one viewer; its /status is in out, its use of a core in $cpu (%).
+watch() {
+    began=$SECONDS cpu=null
+    local port='' path=$1 seconds=$2 before after from
+    shift 2
     "$gsk" serve --listen 0 "$@" >"$scratch/url" 2>"$scratch/err" </dev/null &
     local pid=$!
     for _ in $(seq 100); do
@@ -67,11 +80,13 @@ serve() {
     done
     : >"$scratch/out"
     if [[ -n $port ]]; then
-        exec 3<>"/dev/tcp/127.0.0.1/$port"
-        printf 'GET /stream.mp4 HTTP/1.1\r\nHost: 127.0.0.1:%s\r\n\r\n' "$port" >&3
-        timeout 5 cat <&3 >"$scratch/mp4"
-        exec 4<>"/dev/tcp/127.0.0.1/$port"
-        printf 'GET /status HTTP/1.1\r\nHost: 127.0.0.1:%s\r\nConnection: close\r\n\r\n' "$port" >&4
+        ask 3 "$port" "$path"
+        before=$(ticks $pid) from=$EPOCHREALTIME
+        timeout "$seconds" cat <&3 >/dev/null
+        after=$(ticks $pid)
+        cpu=$(awk -v ticks=$((after - before)) -v hz="$(getconf CLK_TCK)" -v from="$from" -v to="$EPOCHREALTIME" \
+            'BEGIN { printf "%.1f", 100 * ticks / hz / (to - from) }')
+        ask 4 "$port" /status
         sed '1,/^\r$/d' <&4 >"$scratch/out"
         exec 3>&- 4>&-
         kill $pid 2>/dev/null
@@ -79,6 +94,8 @@ serve() {
     wait $pid
     code=$?
 }
+
+serve() { watch /stream.mp4 5 "$@"; }
 
 # The scene is drawn by the GPU, and comes at its rate.
 serve --size 1920x1080 --fps 60
@@ -93,6 +110,28 @@ serve --encoder nvenc --size 1280x720
 if ((engine)); then says '"backend":"nvenc"' && says '"frames_fps":(2[89]|3[0-2])'; else ((code == 3)) && says 'no NVENC engine'; fi
 check nvenc $? $code
 
-printf '{"schema":{"name":"gsk.gpu-checks","version":1},"gsk":"%s","at":"%s","failed":%d,"checks":[%s]}\n' \
-    "$("$gsk" -V | quoted)" "$(date -u +%FT%TZ)" "$failed" "$checks"
+# JPEG by the GPU; where its library is not, that is said.
+watch /stream.mjpg 5 --encoder nvjpeg --size 640x360
+if ((code == 3)); then says 'libnvjpeg'; else says '"backend":"nvjpeg"' && says '"frames_fps":(2[89]|3[0-2])'; fi
+check nvjpeg $? $code
+
+# figure ID PATH WORDS...: what a worker measured, or why there is none.
+figures=''
+figure() {
+    local id=$1 path=$2
+    shift 2
+    watch "$path" "${GSK_FIGURE_SECONDS:-13}" "$@"
+    local status
+    status=$(head -n 1 "$scratch/out")
+    [[ $status == '{'* ]] || status=null
+    figures+="${figures:+,}{\"id\":\"$id\",\"cpu_percent\":$cpu,\"status\":$status,\"err\":\"$(quoted <"$scratch/err")\"}"
+}
+
+for size in 1920x1080 3840x2160; do
+    figure "h264-$size" /stream.mp4 --size $size --fps 60 --bitrate 20M
+    figure "nvjpeg-$size" /stream.mjpg --encoder nvjpeg --jpeg-quality 80 --size $size --fps 60
+done
+
+printf '{"schema":{"name":"gsk.gpu-checks","version":2},"gsk":"%s","at":"%s","failed":%d,"checks":[%s],"figures":[%s]}\n' \
+    "$("$gsk" -V | quoted)" "$(date -u +%FT%TZ)" "$failed" "$checks" "$figures"
 ((failed == 0))

@@ -12,6 +12,7 @@ mod standin;
 fn checks(scene: &Scene) -> (Vec<(String, bool)>, Value) {
     let mut command = Command::new("bash");
     command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/gpu.sh")).env("GSK", env!("CARGO_BIN_EXE_gsk"));
+    command.env("GSK_FIGURE_SECONDS", "3");
     let done = scene.apply(&mut command).stdin(Stdio::null()).output().unwrap();
     let words = String::from_utf8_lossy(&done.stderr);
     let document: Value = serde_json::from_slice(&done.stdout).unwrap_or_else(|e| panic!("{e}: {words}"));
@@ -32,13 +33,32 @@ fn bad(good: &[(String, bool)]) -> Vec<&str> {
 fn a_board_with_an_engine() {
     let (good, document) = checks(&Scene::geforce(3));
     assert_eq!(bad(&good), ["verify_gl", "scene_on_gpu"], "{document:#}");
-    assert_eq!(good.len(), 7);
+    assert_eq!(good.len(), 8);
+    assert_eq!(measured(&document), [("h264-1920x1080", "nvenc"), ("h264-3840x2160", "nvenc")]);
+}
+
+/// The figures that there are, and the encoders that they are of.
+fn measured(document: &Value) -> Vec<(&str, &str)> {
+    let figures = document["figures"].as_array().unwrap().iter().filter(|figure| !figure["status"].is_null());
+    figures
+        .map(|figure| {
+            assert!(figure["cpu_percent"].as_f64().unwrap() > 0.0, "{figure:#}");
+            for stage in ["capture", "coded"] {
+                assert!(figure["status"]["latency_ms"][stage]["n"].as_u64().unwrap() > 0, "{figure:#}");
+            }
+            (figure["id"].as_str().unwrap(), figure["status"]["encoder"]["backend"].as_str().unwrap())
+        })
+        .collect()
 }
 
 #[test]
 fn a_board_without_one() {
-    let (good, document) = checks(&Scene::h200());
+    let mut scene = Scene::h200();
+    scene.with_nvjpeg();
+    let (good, document) = checks(&scene);
     assert_eq!(bad(&good), ["verify_gl", "scene_on_gpu"], "{document:#}");
+    let backends: Vec<&str> = measured(&document).into_iter().map(|(_, backend)| backend).collect();
+    assert_eq!(backends, ["openh264", "nvjpeg", "openh264", "nvjpeg"]);
 }
 
 #[test]

@@ -13,6 +13,7 @@ use gsk::pipeline::broadcast::{Packet, Waiting};
 use gsk::pipeline::encode::{self, Choice, Codec, Past, Slots};
 use gsk::pipeline::frame::{Frame, PixelFormat, Pool, Range, Size};
 use gsk::pipeline::queue::Item;
+use gsk::pipeline::rate::Quality;
 use gsk::pipeline::source::{Options, Restart, Spec};
 use gsk::pipeline::{Config, Health, Pipeline, h264};
 use gsk::wire::input::{Event, Input};
@@ -36,7 +37,14 @@ fn config(spec: Spec) -> Config {
         restart: Restart::Never,
         gpu: None,
     };
-    Config { source, encoder: Choice::Openh264, slots: Arc::default(), bitrate: 2_000_000, quality: 80 }
+    Config {
+        source,
+        encoder: Choice::Openh264,
+        slots: Arc::default(),
+        bitrate: 2_000_000,
+        quality: Quality::Fixed(80),
+        nvenc: Default::default(),
+    }
 }
 
 fn program(script: &str) -> Config {
@@ -462,7 +470,14 @@ fn gradient(n: usize) -> Vec<u8> {
 
 /// Encodes pictures, the first and those in `idrs` as IDR.
 fn encode(pictures: &[Vec<u8>], idrs: &[usize]) -> Vec<(bool, Vec<u8>)> {
-    let config = encode::Config { size: Size::new(320, 240), fps: 30.0, bitrate: 3_000_000, quality: 80 };
+    let config = encode::Config {
+        codec: Codec::H264,
+        size: Size::new(320, 240),
+        fps: 30.0,
+        bitrate: 3_000_000,
+        quality: Quality::Fixed(80),
+        nvenc: Default::default(),
+    };
     let units = Arc::new(Mutex::new(Vec::new()));
     let sink = || -> encode::Output {
         let out = units.clone();
@@ -472,9 +487,7 @@ fn encode(pictures: &[Vec<u8>], idrs: &[usize]) -> Vec<(bool, Vec<u8>)> {
         })
     };
     let (mut encoder, _) =
-        encode::open(Codec::H264, Choice::Openh264, &config, &Slots::default(), Past::default(), sink)
-            .map_err(Error::from)
-            .unwrap();
+        encode::open(Choice::Openh264, &config, &Slots::default(), Past::default(), sink).map_err(Error::from).unwrap();
     let pool = Pool::default();
     for (n, picture) in pictures.iter().enumerate() {
         let mut pixels = pool.take(picture.len());

@@ -41,6 +41,7 @@ use crate::gpu::Chosen;
 use crate::output::text;
 use crate::pipeline::encode::{Choice, Codec};
 use crate::pipeline::frame::Size;
+use crate::pipeline::rate::Quality;
 
 /// What is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize, clap::ValueEnum)]
@@ -179,8 +180,8 @@ pub struct Options {
     pub codec: Option<Codec>,
     /// bit/s.
     pub bitrate: u32,
-    /// JPEG quality, 1 to 100.
-    pub quality: u8,
+    /// Of JPEG pictures.
+    pub quality: Quality,
     pub gpu: Option<Chosen>,
     /// Encoder sessions that this machine bears, where the user says so.
     pub slots: Option<u32>,

@@ -42,7 +42,7 @@ pub struct Settings {
     pub frames: usize,
     pub warmup: usize,
     pub bitrate: u32,
-    pub quality: u8,
+    pub quality: String,
 }
 
 /// Width and height, as text in documents.

@@ -123,6 +123,7 @@ const ROUND: usize = 10;
 impl<'a> Runner<'a> {
     fn new(options: &'a Options, files: &'a mut Files, live: &'a mut dyn Live, stop: &'a AtomicBool) -> Result<Runner<'a>> {
         let Options { fps, frames, warmup, bitrate, quality, .. } = *options;
+        let quality = quality.to_string();
         let yardstick = Yardstick::new();
         let report = Report {
             began: rfc3339_now(),

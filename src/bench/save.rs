@@ -31,7 +31,7 @@ struct Out {
 impl Files {
     /// The samples and all that is made of them, as JSON: what `--baseline` reads.
     pub fn baseline(self, path: Option<&Path>) -> Result<Files> {
-        self.with(path, |report| document(report).map(|json| json + "\n"))
+        self.with(path, |report| Ok(format!("{}\n", document(report)?)))
     }
 
     /// Pictures as SVG.

@@ -102,7 +102,7 @@ fn line(row: &Row, measured: &Measured) -> [String; 13] {
 }
 
 fn costs(report: &Report) -> Table {
-    let heading = format!("Costs: {} asked of H.264, quality {} of JPEG", rate(f64::from(report.settings.bitrate)), report.settings.quality);
+    let heading = format!("Costs: {} asked for, JPEG quality {}", rate(f64::from(report.settings.bitrate)), report.settings.quality);
     let columns = ["case", "size", "fps", "cpu_ms", "memory", "bit_rate", "ssim", "psnr_db", "drops", "how"];
     let mut table = Table::titled("costs", heading, columns);
     for row in &report.rows {

@@ -17,6 +17,7 @@ use crate::config::{Keys, Resolved};
 use crate::error::{Error, Result};
 use crate::output::Printer;
 use crate::pipeline::encode::{Choice, Codec};
+use crate::pipeline::rate::Quality;
 use crate::{exit, gpu};
 
 /// What `gsk bench` is given.
@@ -97,9 +98,10 @@ pub struct BenchKeys {
     #[arg(long, value_name = "N[k|M]")]
     pub bitrate: Option<Bitrate>,
 
-    /// Quality of JPEG pictures, 1 to 100 [default: 80]
-    #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<u8>::new().range(1..=100))]
-    pub jpeg_quality: Option<u8>,
+    /// Quality of JPEG pictures, 1 to 100, or auto: as the bit rate allows [default: auto]
+    #[arg(long, value_name = "N|auto")]
+    #[serde(with = "as_text")]
+    pub jpeg_quality: Option<Quality>,
 
     /// The GPU that draws the scene and encodes, by nvidia-smi's index, by UUID or by PCI address [default: the first that can]
     #[arg(long, value_name = "INDEX|UUID|PCI")]
@@ -126,7 +128,7 @@ impl Keys for BenchKeys {
             warmup: Some(10),
             encoder: Some(Choice::Auto),
             bitrate: Some(Bitrate(4_000_000)),
-            jpeg_quality: Some(80),
+            jpeg_quality: Some(Quality::Auto),
             ..BenchKeys::default()
         }
     }

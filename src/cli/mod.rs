@@ -15,11 +15,12 @@ use std::process::ExitCode;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::config::{self, Keys, Known, Layers, Report, Resolved};
 use crate::error::{Error, Kind, Result};
 use crate::exit::{self, Code};
-use crate::output::{Color, Format, Printer, log};
+use crate::output::{self, Color, Format, Printer, log};
 
 /// Any GPU worker's pixels in any browser
 #[derive(Parser, Debug)]
@@ -246,7 +247,7 @@ fn run(globals: &Globals, task: &Task, printer: &mut Printer) -> Result<ExitCode
             let resolved = config::resolve(&args.keys, &layers)?;
             match globals.print_config {
                 true => print_config(&shared, Some(&resolved), printer),
-                false => verify_gl::run(args, resolved, printer),
+                false => verify_gl::run(args, resolved, || all_settings(&shared, &layers), printer),
             }
         }
         Task::Public(Command::Bench(args)) => {
@@ -267,6 +268,27 @@ fn print_config<T: Keys>(shared: &Resolved<Shared>, own: Option<&Resolved<T>>, p
     own.iter().for_each(|own| report.extend(own.settings()));
     printer.show(&report)?;
     Ok(Code::Good.into())
+}
+
+/// What `--print-config` shows of every command without flags.
+fn all_settings(shared: &Resolved<Shared>, layers: &Layers) -> Result<Value> {
+    fn of<T: Keys>(shared: &Resolved<Shared>, layers: &Layers) -> Result<Value> {
+        let mut report = Report::new(T::SECTION);
+        report.extend(shared.settings());
+        match config::resolve(&T::default(), layers) {
+            Ok(own) => report.extend(own.settings()),
+            // What is wrong there does not concern this command, and may be what the bundle is for.
+            Err(error) => return Ok(serde_json::json!({ "command": T::SECTION, "error": error })),
+        }
+        output::document(&report)
+    }
+    Ok(Value::Array(vec![
+        of::<serve::ServeArgs>(shared, layers)?,
+        of::<lease::RunKeys>(shared, layers)?,
+        of::<nvenc_status::NvencStatusKeys>(shared, layers)?,
+        of::<cleanup::CleanupKeys>(shared, layers)?,
+        of::<verify_gl::VerifyGlKeys>(shared, layers)?,
+    ]))
 }
 
 /// Prints help, the version, or what is wrong with the words. A value's refusal is told in our own form, with its hint.

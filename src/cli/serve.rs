@@ -9,10 +9,14 @@ use serde::{Deserialize, Serialize};
 use super::value::{self, Bitrate, Listen, as_text};
 use crate::config::{Keys, Origin, Resolved};
 use crate::error::{Error, Result};
-use crate::gpu;
+use crate::gpu::{
+    self,
+    nvenc::{PictureFormat, Preset},
+};
 use crate::output::Printer;
-use crate::pipeline::encode::{Choice, WhenFull};
+use crate::pipeline::encode::{Choice, Codec, Main, NvencOptions, WhenFull};
 use crate::pipeline::frame::{PixelFormat, Size};
+use crate::pipeline::rate::Quality;
 use crate::pipeline::source::{Restart, Spec};
 use crate::serve::{self, Input, Settings, Token};
 
@@ -57,13 +61,19 @@ pub struct ServeArgs {
     #[arg(long, value_name = "NAME", value_enum, help_heading = ENCODING)]
     pub encoder: Option<Choice>,
 
+    /// Video that viewers get who ask for none; hevc and av1 need NVENC, and browsers that cannot decode them get h264
+    /// [default: h264]
+    #[arg(long, value_name = "NAME", value_enum, help_heading = ENCODING)]
+    pub codec: Option<Main>,
+
     /// Bits per second, 100k to 200M [default: 4M]
     #[arg(long, value_name = "N[k|M]", help_heading = ENCODING)]
     pub bitrate: Option<Bitrate>,
 
-    /// Quality of JPEG pictures, 1 to 100 [default: 80]
-    #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<u8>::new().range(1..=100), help_heading = ENCODING)]
-    pub jpeg_quality: Option<u8>,
+    /// Quality of JPEG pictures, 1 to 100, or auto: as the bit rate allows, 40 to 85 [default: auto]
+    #[arg(long, value_name = "N|auto", help_heading = ENCODING)]
+    #[serde(with = "as_text")]
+    pub jpeg_quality: Option<Quality>,
 
     /// The GPU that draws the scene and encodes, by nvidia-smi's index, by UUID or by PCI address [default: the first that can]
     #[arg(long, value_name = "INDEX|UUID|PCI")]
@@ -77,6 +87,21 @@ pub struct ServeArgs {
     /// What to do while no encoder slot is free [default: refuse]
     #[arg(long, value_name = "WHAT", value_enum, help_heading = ENCODING)]
     pub when_full: Option<WhenFull>,
+
+    /// NVENC's preset: p1 is the fastest, p7 of the best quality [default: p3]
+    #[arg(long, value_name = "PRESET", value_enum, help_heading = ENCODING)]
+    pub nvenc_preset: Option<Preset>,
+
+    /// Refresh the whole picture every so many frames, a part with each, 2 to 3600; NVENC only [default: never]
+    ///
+    /// For viewers of a lossy relay: they see a whole picture again without asking for a key frame. It costs bits all the
+    /// time.
+    #[arg(long, value_name = "FRAMES", value_parser = RangedU64ValueParser::<u32>::new().range(2..=3600), help_heading = ENCODING)]
+    pub intra_refresh: Option<u32>,
+
+    /// What NVENC is given: nv12, converted by gsk to BT.709, or argb, which its engine converts to BT.601 [default: nv12]
+    #[arg(long, value_name = "FORMAT", value_enum, help_heading = ENCODING)]
+    pub nvenc_input: Option<PictureFormat>,
 
     /// File that holds the access token (or set GSK_TOKEN)
     #[arg(long, value_name = "FILE", help_heading = ACCESS)]
@@ -125,8 +150,11 @@ impl Keys for ServeArgs {
             r#loop: Some(false),
             restart: Some(Restart::Never),
             encoder: Some(Choice::Auto),
+            codec: Some(Main::H264),
+            nvenc_preset: Some(Preset::P3),
+            nvenc_input: Some(PictureFormat::Nv12),
             bitrate: Some(Bitrate(4_000_000)),
-            jpeg_quality: Some(80),
+            jpeg_quality: Some(Quality::Auto),
             when_full: Some(WhenFull::Refuse),
             allow_host: Some(Vec::new()),
             allow_origin: Some(Vec::new()),
@@ -182,6 +210,12 @@ fn settings(resolved: Resolved<ServeArgs>) -> Result<(Settings, Vec<String>)> {
         jpeg_quality: given(args.jpeg_quality)?,
         slots: args.nvenc_max_sessions,
         when_full: given(args.when_full)?,
+        codec: given(args.codec)?,
+        nvenc: NvencOptions {
+            preset: given(args.nvenc_preset)?,
+            intra_refresh: args.intra_refresh,
+            input: given(args.nvenc_input)?,
+        },
         gpu: args.gpu,
     };
     Ok((settings, warnings))
@@ -194,10 +228,12 @@ fn without_effect(resolved: &Resolved<ServeArgs>, source: &Spec) -> Result<Vec<S
     let (file, program) = (matches!(source, Spec::File(_)), matches!(source, Spec::Program(_)));
     let raw = program || *source == Spec::Stdin;
     let encoder = args.encoder.unwrap_or_default();
-    let slots = matches!(encoder, Choice::Auto | Choice::Nvenc);
+    let nvenc = encoder.may_nvenc();
+    // H.264 is what there is anyway, where there is any.
+    let codec = !nvenc && (args.codec != Some(Main::H264) || encoder.codec() == Codec::Jpeg);
     let software = args.when_full == Some(WhenFull::Software);
     let (of_source, of_encoder) = (format!("the source '{source}'"), format!("--encoder {}", as_word(encoder)));
-    let without_gpu = *source != Spec::Scene && !slots && encoder != Choice::Nvjpeg;
+    let without_gpu = *source != Spec::Scene && !nvenc && encoder != Choice::Nvjpeg;
     let (reason, auto) = ("only NVENC needs encoder slots", "gsk serve --encoder auto");
     let idle = [
         (
@@ -222,8 +258,12 @@ fn without_effect(resolved: &Resolved<ServeArgs>, source: &Spec) -> Result<Vec<S
             "gsk serve --source - --pixel-format rgb24 --size 1280x720",
         ),
         ("gpu", without_gpu, &of_encoder, "no GPU has a part in it", auto),
-        ("nvenc_max_sessions", !slots, &of_encoder, reason, auto),
-        ("when_full", !slots, &of_encoder, reason, auto),
+        ("nvenc_max_sessions", !nvenc, &of_encoder, reason, auto),
+        ("when_full", !nvenc, &of_encoder, reason, auto),
+        ("codec", codec, &of_encoder, "only NVENC leaves a choice", auto),
+        ("nvenc_preset", !nvenc, &of_encoder, "only NVENC has presets", auto),
+        ("intra_refresh", !nvenc, &of_encoder, "only NVENC refreshes so", auto),
+        ("nvenc_input", !nvenc, &of_encoder, "only NVENC takes pictures of several kinds", auto),
         ("when_full", software && encoder == Choice::Nvenc, &of_encoder, "it allows no other encoder", auto),
     ];
     let mut warnings = Vec::new();
@@ -270,11 +310,13 @@ mod tests {
             (s.listen.to_string().as_str(), &s.source, s.encoder),
             ("127.0.0.1:5000", &Spec::Scene, Choice::Auto)
         );
-        assert_eq!((s.size, s.fps, s.bitrate, s.jpeg_quality), (None, 30.0, 4_000_000, 80));
+        assert_eq!((s.size, s.fps, s.bitrate, s.jpeg_quality), (None, 30.0, 4_000_000, Quality::Auto));
+        assert_eq!((s.codec, s.nvenc), (Main::H264, NvencOptions::default()));
         assert_eq!((s.restart, s.looped, s.input, s.max_viewers), (Restart::Never, false, Input::All, 512));
         assert!(matches!(s.token, Token::Unset));
         let help = crate::cli::command().find_subcommand_mut("serve").unwrap().render_help().to_string();
-        for default in ["127.0.0.1:5000", "scene", "30", "4M", "80", "auto", "never", "all", "512", "omega-0"] {
+        let words = "127.0.0.1:5000 scene 30 4M auto never all 512 omega-0 h264 p3 nv12";
+        for default in words.split(' ') {
             let words = format!("[default: {default}]");
             assert!(help.split_whitespace().collect::<Vec<_>>().join(" ").contains(&words), "{words}");
         }

@@ -1,13 +1,16 @@
 //! `gsk verify-gl`.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::builder::RangedU64ValueParser;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::value::{Span, as_text};
 use crate::config::{Keys, Resolved};
+use crate::doctor::bundle;
 use crate::doctor::verify::{self, Id, Options};
 use crate::error::{Error, Result};
 use crate::exit::Code;
@@ -31,6 +34,13 @@ pub struct VerifyGlArgs {
     /// Print, for a shell, the variables by which other programs choose the same GPU, and nothing else
     #[arg(long, conflicts_with_all = ["only", "skip"])]
     pub exports: bool,
+
+    /// Write what a bug report needs to a new file, a .tar.gz: this answer, nvenc-status, settings, versions, environment and device files
+    ///
+    /// User and host names, home folders, network addresses and tokens are taken out, and UUIDs are numbered. The file is
+    /// for its owner alone, and replaces none. Nothing is sent anywhere.
+    #[arg(long, value_name = "FILE", conflicts_with = "exports")]
+    pub bundle: Option<PathBuf>,
 }
 
 /// The flags of `gsk verify-gl`, and the keys below `verify-gl:` in a file.
@@ -59,8 +69,15 @@ impl Keys for VerifyGlKeys {
     }
 }
 
-pub fn run(args: &VerifyGlArgs, resolved: Resolved<VerifyGlKeys>, printer: &Printer) -> Result<ExitCode> {
+/// `settings`: those of every command, for a bundle.
+pub fn run(
+    args: &VerifyGlArgs,
+    resolved: Resolved<VerifyGlKeys>,
+    settings: impl FnOnce() -> Result<Value>,
+    printer: &Printer,
+) -> Result<ExitCode> {
     let keys = resolved.values;
+    args.bundle.as_deref().map(bundle::check).transpose()?;
     let report = verify::run(&Options {
         gpu: keys.gpu,
         timeout: keys.timeout.map_or(Duration::ZERO, |span| span.0),
@@ -70,6 +87,13 @@ pub fn run(args: &VerifyGlArgs, resolved: Resolved<VerifyGlKeys>, printer: &Prin
     })?;
     if !args.exports || printer.format().is_json() {
         printer.show(&report)?;
+        if let Some(path) = &args.bundle {
+            let written = bundle::write(path, &report, settings()?, keys.nvenc_max_sessions)?;
+            let (path, files, kib) = (path.display(), written.files.join(", "), written.bytes.div_ceil(1024));
+            printer.note(&format!(
+                "wrote {path}, {kib} KiB: {files}\nwithout names, addresses and tokens; look before you send it: tar -xzOf {path} | less"
+            ));
+        }
         return Ok(report.code().into());
     }
     let Some(exports) = &report.exports else {

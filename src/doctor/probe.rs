@@ -18,7 +18,7 @@ const MOST: u32 = 24;
 const DRIVER: Duration = Duration::from_secs(5);
 
 /// Small, so that memory is not what ends it.
-const PICTURE: Config = Config { width: 320, height: 240, fps: 30.0, bitrate: 500_000 };
+const PICTURE: Config = Config::h264(320, 240, 30.0, 500_000);
 
 /// Holds the gate, opens sessions until one is refused, closes them all, and keeps the answer for whoever takes slots on
 /// this machine with this driver.

@@ -298,15 +298,6 @@ pub struct Chosen {
     pub no_engine: Option<String>,
 }
 
-impl Chosen {
-    /// The CUDA device, to make a context on.
-    pub fn device(&self) -> Result<cuda::Device> {
-        let device = cuda::devices()?.into_iter().find(|device| device.is(&self.uuid));
-        device
-            .ok_or_else(|| Error::missing(format!("CUDA does not show {} any more", self.label)).hint("gsk verify-gl"))
-    }
-}
-
 /// Finds a choice among the devices that CUDA shows to this process. Asks NVML and initialises CUDA, which takes seconds on a
 /// driver that no program uses, and is given `limit` for each.
 pub fn choose(choice: &Choice, limit: Duration) -> Result<Chosen> {

@@ -134,8 +134,14 @@ fn explain(code: CUresult) -> (Kind, Option<&'static str>) {
         2 => (Kind::Capacity, Some("free GPU memory: nvidia-smi shows who uses it")),
         34 => (Kind::Missing, Some("that is the toolkit's stub of libcuda: take its folder out of LD_LIBRARY_PATH")),
         803 => (Kind::Missing, Some("kernel module and libraries differ: load the new module, or restart the machine")),
+        100 => (
+            Kind::Missing,
+            Some(
+                "look at CUDA_VISIBLE_DEVICES; in a container, start it with --gpus all; nvidia-smi -L shows the devices",
+            ),
+        ),
         804 => (Kind::Missing, Some("the driver is too old for the CUDA compatibility libraries that were found")),
-        _ => (Kind::Failed, None),
+        _ => (Kind::Failed, Some("see what the driver reports: sudo dmesg | grep -E 'NVRM|Xid'")),
     }
 }
 

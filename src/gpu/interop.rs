@@ -3,7 +3,7 @@
 //! The calls belong on the thread where the texture's OpenGL context is current. cudarc has no binding for the first of
 //! these functions, and a driver may lack any: they are looked up once, as in [`cuda`].
 
-use std::ffi::{c_int, c_uint};
+use std::ffi::c_uint;
 use std::mem::{self, ManuallyDrop};
 use std::ptr;
 use std::sync::{Arc, OnceLock};
@@ -40,17 +40,23 @@ impl Functions {
     }
 }
 
-/// The CUDA device that draws for the OpenGL context which is current on this thread: by the number that EGL gives it where
-/// it does, else by what CUDA says of the context.
+/// The CUDA device that draws for the OpenGL context which is current on this thread: by what CUDA says of the context, else
+/// by the number that EGL gives its device.
 pub fn device(context: &egl::Context) -> Result<cuda::Device> {
     let devices = cuda::devices()?;
-    let none = |cause: String| Error::missing(UNUSABLE).cause(cause);
-    if let Some(number) = context.device.as_ref().and_then(|device| device.cuda) {
-        let named = devices.into_iter().find(|device| device.ordinal == number);
-        return named
-            .ok_or_else(|| none(format!("EGL draws on CUDA device {number}, which this process does not see")));
+    let number = context.device.as_ref().and_then(|device| device.cuda);
+    let by_number = devices.iter().find(|device| Some(device.ordinal) == number);
+    match (drawing(&devices), by_number) {
+        (Ok(device), _) => Ok(device.clone()),
+        (Err(_), Some(device)) => Ok(device.clone()),
+        (Err(error), None) => Err(error),
     }
-    let Some(first) = devices.first() else { return Err(none("CUDA shows no device to this process".into())) };
+}
+
+/// The device that CUDA names for the current OpenGL context.
+fn drawing(devices: &[cuda::Device]) -> Result<&cuda::Device> {
+    let none = |cause: &str| Error::missing(UNUSABLE).cause(cause);
+    let first = devices.first().ok_or_else(|| none("CUDA shows no device to this process"))?;
     let api = Functions::get()?;
     let (mut count, mut handles) = (0, [0; 16]);
     /// `CU_GL_DEVICE_LIST_ALL`.
@@ -58,9 +64,8 @@ pub fn device(context: &egl::Context) -> Result<cuda::Device> {
     // SAFETY: the first argument is a place for one number, the second for as many handles as the third says.
     let code = unsafe { (api.cuGLGetDevices_v2)(&mut count, handles.as_mut_ptr(), handles.len() as c_uint, ALL) };
     first.check("cuGLGetDevices", code).map_err(|error| graphics(code, error))?;
-    let handles = &handles[..handles.len().min(count as usize)];
-    let drawing = handles.first().and_then(|&handle: &c_int| devices.iter().find(|device| device.handle() == handle));
-    drawing.cloned().ok_or_else(|| none("no CUDA device draws for this OpenGL context".into()))
+    let drawing = handles.iter().take(count as usize).find_map(|&handle| devices.iter().find(|d| d.handle() == handle));
+    drawing.ok_or_else(|| none("no CUDA device draws for this OpenGL context"))
 }
 
 /// What CUDA does with a texture while it is mapped (`CUgraphicsRegisterFlags` in cuda.h).

@@ -13,7 +13,7 @@
 //! - [`capacity`] and [`verdict`] are pure functions of an inventory: how many sessions the machine bears, and whether
 //!   it can encode at all, with the cause and the command to run where it cannot.
 //!
-//! - [`nvenc`] encodes H.264 on a board, [`cuda`] is what that stands on. [`egl`] opens OpenGL contexts, on a GPU or on Mesa,
+//! - [`nvenc`] encodes H.264 on a board, [`nvjpeg`] JPEG on those without an engine too, [`cuda`] is what that stands on. [`egl`] opens OpenGL contexts, on a GPU or on Mesa,
 //!   and [`interop`] takes their textures into CUDA as [`picture`]s, which [`convert`] makes the encoders' planes of.
 //!
 //! A figure that the driver does not give is null, never 0.
@@ -30,7 +30,7 @@
 //! NVML's process ids are those of the host's namespace, or of ours, depending on the driver's version: in a container they
 //! may name nobody, or somebody else. They are shown, and prove nothing.
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 pub mod choose;
 pub mod convert;
@@ -40,6 +40,7 @@ pub mod gl;
 pub mod interop;
 pub mod memory;
 pub mod nvenc;
+pub mod nvjpeg;
 pub mod nvml;
 pub mod picture;
 pub mod support;
@@ -50,7 +51,7 @@ pub use nvml::{inventory, recent_sessions, sessions};
 pub use verdict::{Capacity, Verdict, boards, capacity, capacity_of, known_capacity, limit, verdict};
 
 /// How far the way to the GPUs is open.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Driver {
     /// NVML answers.
@@ -75,7 +76,7 @@ pub enum Driver {
 }
 
 /// All that is known of the machine's GPUs.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Inventory {
     pub driver: Driver,
     /// The error's own words, where `driver` is not `ready`.
@@ -94,7 +95,7 @@ pub struct Inventory {
 }
 
 /// A call into the driver that has not returned.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hung {
     pub call: String,
     /// The GPU that it was about.
@@ -104,7 +105,7 @@ pub struct Hung {
 }
 
 /// One GPU, as NVML shows it.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Gpu {
     /// NVML's, which is `nvidia-smi`'s; CUDA's may differ.
     pub index: u32,
@@ -114,6 +115,7 @@ pub struct Gpu {
     pub name: Option<String>,
     pub compute: Option<Compute>,
     /// Such as "Ampere"; taken from `compute`.
+    #[serde(skip_deserializing)]
     pub architecture: Option<&'static str>,
     /// Whether the board is divided into instances (Multi-Instance GPU); null where it cannot be.
     pub mig: Option<bool>,
@@ -184,7 +186,7 @@ impl Serialize for Compute {
 }
 
 /// How fast a GPU runs just now.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pace {
     /// 0, the fastest, to 15: `nvidia-smi`'s P0 to P15.
     pub performance_state: Option<u8>,
@@ -194,15 +196,24 @@ pub struct Pace {
     pub video_mhz: Option<u32>,
 }
 
+impl<'de> Deserialize<'de> for Compute {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Compute, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let (major, minor) = text.split_once('.').ok_or_else(|| de::Error::custom("no compute capability"))?;
+        let number = |text: &str| text.parse().map_err(de::Error::custom);
+        Ok(Compute { major: number(major)?, minor: number(minor)? })
+    }
+}
+
 /// Bytes of a GPU's memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Memory {
     pub total: u64,
     pub used: u64,
 }
 
 /// What is left of the encoder, % by codec, as the driver says; many drivers say 100 whatever is going on.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Capacities {
     pub h264: Option<u32>,
     pub hevc: Option<u32>,
@@ -210,7 +221,7 @@ pub struct Capacities {
 }
 
 /// The encoder's figures over all of a GPU's sessions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EncoderStats {
     pub sessions: u32,
     pub average_fps: u32,
@@ -219,7 +230,7 @@ pub struct EncoderStats {
 }
 
 /// A process that has a context on a GPU.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Process {
     pub pid: u32,
     /// Bytes of GPU memory.
@@ -227,7 +238,7 @@ pub struct Process {
 }
 
 /// An open encoder session, whoever opened it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Session {
     /// The GPU's index.
     pub gpu: u32,
@@ -277,5 +288,51 @@ impl std::fmt::Display for Codec {
 impl Serialize for Codec {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Codec {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Codec, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let known = (0..3).map(Codec::from_raw).find(|codec| codec.to_string() == text);
+        let number = || text.strip_prefix("unknown(")?.strip_suffix(')')?.parse().ok().map(Codec::Unknown);
+        known.or_else(number).ok_or_else(|| de::Error::custom("no codec"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_inventory_is_read_back_as_it_was_written() {
+        let session = |codec| Session {
+            gpu: 0,
+            id: 1,
+            pid: 2,
+            codec,
+            width: 3,
+            height: 4,
+            average_fps: 5,
+            average_latency_us: 6,
+        };
+        let codecs = [Codec::H264, Codec::Hevc, Codec::Av1, Codec::Unknown(7)];
+        let gpu = Gpu {
+            uuid: Some("GPU-0".into()),
+            compute: Some(Compute { major: 8, minor: 9 }),
+            mig: Some(false),
+            memory: Some(Memory { total: 2, used: 1 }),
+            sessions: Some(codecs.map(session).to_vec()),
+            processes: Some(vec![Process { pid: 7, memory: None }]),
+            ..Gpu::default()
+        };
+        let hung = Some(Hung { call: "nvmlInit_v2".into(), gpu: None, for_ms: 9 });
+        for driver in [Driver::Ready, Driver::NoLibrary, Driver::Hung] {
+            let inventory = Inventory { driver, gpus: vec![gpu.clone()], hung: hung.clone(), ..Inventory::default() };
+            let text = serde_json::to_string(&inventory).unwrap();
+            assert_eq!(serde_json::from_str::<Inventory>(&text).unwrap(), inventory);
+        }
+        assert!(serde_json::from_str::<Codec>("\"vp9\"").is_err());
+        assert!(serde_json::from_str::<Compute>("\"8\"").is_err());
     }
 }

@@ -18,6 +18,12 @@ pub struct Picture {
 }
 
 impl Picture {
+    /// Of unspecified content, and of no pool.
+    pub fn new(context: &Arc<Context>, width: u32, height: u32) -> Result<Picture> {
+        let memory = Some(Memory::new(context, pitch(width as usize * 4) * height as usize)?);
+        Ok(Picture { memory, width, height, home: Weak::new() })
+    }
+
     /// Pixels.
     pub fn width(&self) -> u32 {
         self.width
@@ -59,6 +65,27 @@ impl Picture {
         self.row() * self.height as usize
     }
 
+    /// Copies rows that lie in host memory, tightly packed, to the device.
+    pub fn upload(&mut self, stream: &Stream, from: &mut Pinned) -> Result<()> {
+        if from.len() < self.bytes() {
+            return Err(Error::bug(format!("{} bytes for a picture of {}", from.len(), self.bytes())));
+        }
+        let from = from.side(0, self.row());
+        // SAFETY: both sides have all rows; both are borrowed until the copy is done.
+        unsafe { stream.copy(from, self.side(), self.row(), self.height as usize)? };
+        stream.finish()
+    }
+
+    /// Copies another of the same size and device.
+    pub fn copy(&mut self, stream: &Stream, from: &Picture) -> Result<()> {
+        if (from.width, from.height) != (self.width, self.height) {
+            return Err(Error::bug(format!("{from:?} was to be copied to {self:?}")));
+        }
+        // SAFETY: both sides have all rows; both are borrowed until the copy is done.
+        unsafe { stream.copy(from.side(), self.side(), self.row(), self.height as usize)? };
+        stream.finish()
+    }
+
     /// Copies it to the host, rows tightly packed.
     pub fn download(&self, stream: &Stream, into: &mut Pinned) -> Result<()> {
         if into.len() < self.bytes() {
@@ -81,6 +108,37 @@ impl Drop for Picture {
     fn drop(&mut self) {
         if let (Some(home), Some(memory)) = (self.home.upgrade(), self.memory.take()) {
             home.lock().unwrap().push(memory);
+        }
+    }
+}
+
+/// What NVENC reads.
+pub enum Surface {
+    Nv12(Nv12),
+    Rgba(Picture),
+}
+
+impl Surface {
+    /// Pixels.
+    pub fn size(&self) -> (u32, u32) {
+        match self {
+            Surface::Nv12(picture) => picture.size(),
+            Surface::Rgba(picture) => (picture.width, picture.height),
+        }
+    }
+
+    /// Bytes from a row's beginning to that of the next.
+    pub fn pitch(&self) -> usize {
+        match self {
+            Surface::Nv12(picture) => picture.pitch(),
+            Surface::Rgba(picture) => picture.pitch(),
+        }
+    }
+
+    pub(super) fn pointer(&self) -> CUdeviceptr {
+        match self {
+            Surface::Nv12(picture) => picture.pointer(),
+            Surface::Rgba(picture) => picture.pointer(),
         }
     }
 }

@@ -67,6 +67,35 @@ pub enum Codec {
     Av1,
 }
 
+impl Codec {
+    pub fn name(self) -> &'static str {
+        match self {
+            Codec::H264 => "h264",
+            Codec::Hevc => "hevc",
+            Codec::Av1 => "av1",
+        }
+    }
+
+    /// As people write it.
+    pub fn title(self) -> &'static str {
+        match self {
+            Codec::H264 => "H.264",
+            Codec::Hevc => "HEVC",
+            Codec::Av1 => "AV1",
+        }
+    }
+}
+
+/// Names in a sentence: "h264 and hevc".
+pub fn in_words(codecs: &[Codec]) -> String {
+    let names: Vec<_> = codecs.iter().map(|codec| codec.name()).collect();
+    match names.split_last() {
+        Some((last, first)) if !first.is_empty() => format!("{} and {last}", first.join(", ")),
+        Some((last, _)) => (*last).into(),
+        None => "nothing that gsk knows".into(),
+    }
+}
+
 impl Board {
     /// Whether the board can encode at all.
     pub fn has_encoder(&self) -> bool {

@@ -55,6 +55,15 @@ impl Table {
         self.parts.iter().map(|part| (part.heading.as_str(), part.columns.as_slice(), part.rows.as_slice())).collect()
     }
 
+    /// With each heading and cell changed.
+    pub(super) fn changed(mut self, mut change: impl FnMut(&str) -> String) -> Table {
+        for part in &mut self.parts {
+            part.heading = change(&part.heading);
+            part.rows.iter_mut().flatten().for_each(|cell| *cell = change(cell));
+        }
+        self
+    }
+
     /// Aligned columns below a line of column names; `wide` allows any width, else cells wrap at the terminal's. A blank
     /// line parts tables; one without rows shows its heading only.
     pub(super) fn aligned(&self, color: bool, wide: bool) -> String {

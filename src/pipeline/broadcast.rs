@@ -8,8 +8,8 @@ use tokio::sync::Notify;
 
 use super::encode::{Codec, Unit};
 use super::frame::Size;
-use super::h264::{self, ParameterSets};
 use super::queue::{Item, Queue};
+use super::sets::{self, Sets};
 use crate::wire::message::{HEADER, Header};
 
 /// An access unit as every viewer gets it. Each form of it is made once.
@@ -22,11 +22,13 @@ pub struct Packet {
     pub captured_us: u64,
     pub published_us: u64,
     pub times: Times,
+    /// Which of the stream's encoders made it, counted from 1.
+    pub encoder: u32,
     /// The `gsk.v1` header and the access unit.
     pub message: Bytes,
-    /// Parameter sets, with a key unit of H.264.
-    pub sets: Option<ParameterSets>,
-    avcc: OnceLock<Bytes>,
+    /// Parameter sets, with a key unit of a codec that has them.
+    pub sets: Option<Sets>,
+    sample: OnceLock<Bytes>,
 }
 
 /// When what was done to a picture, µs on [`crate::clock::now_us`]'s clock.
@@ -44,13 +46,15 @@ pub struct Times {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Format {
     pub size: Size,
-    /// Of H.264.
-    pub sets: Option<ParameterSets>,
+    /// Which of the stream's encoders makes them, counted from 1.
+    pub encoder: u32,
+    /// Of a codec that has them.
+    pub sets: Option<Sets>,
 }
 
 impl Packet {
     /// Wraps an encoder's unit: writes the header into the room in front of it.
-    pub fn new(codec: Codec, sequence: u32, mut unit: Unit, published_us: u64) -> Packet {
+    pub fn new(codec: Codec, encoder: u32, sequence: u32, mut unit: Unit, published_us: u64) -> Packet {
         let captured_us = unit.frame.captured_us.0;
         let times = Times {
             captured_us: unit.frame.captured_us,
@@ -61,24 +65,25 @@ impl Packet {
         let encoded_after_us = unit.encoded_us.saturating_sub(captured_us).try_into().unwrap_or(u32::MAX);
         Header { key: unit.key, sequence, view: unit.frame.view, captured_us, encoded_after_us }.write(&mut unit.data);
         let message = unit.data.freeze();
-        let sets = (codec == Codec::H264 && unit.key).then(|| ParameterSets::find(&message[HEADER..])).flatten();
+        let sets = unit.key.then(|| Sets::find(codec, &message[HEADER..])).flatten();
         let (key, size) = (unit.key, unit.frame.size);
-        Packet { codec, key, sequence, size, captured_us, published_us, times, message, sets, avcc: OnceLock::new() }
+        let sample = OnceLock::new();
+        Packet { codec, key, sequence, size, captured_us, published_us, times, encoder, message, sets, sample }
     }
 
     /// What it is, of a key unit.
     pub fn format(&self) -> Option<Format> {
-        self.key.then(|| Format { size: self.size, sets: self.sets.clone() })
+        self.key.then(|| Format { size: self.size, encoder: self.encoder, sets: self.sets.clone() })
     }
 
-    /// The bare access unit: Annex B, or one JPEG.
+    /// The bare access unit: Annex B, a temporal unit of AV1, or one JPEG.
     pub fn unit(&self) -> Bytes {
         self.message.slice(HEADER..)
     }
 
-    /// The access unit with four-byte lengths, as MP4 has it.
-    pub fn avcc(&self) -> &Bytes {
-        self.avcc.get_or_init(|| h264::to_avcc(&self.message[HEADER..]))
+    /// The access unit as MP4 has it.
+    pub fn sample(&self) -> &Bytes {
+        self.sample.get_or_init(|| sets::to_sample(self.codec, &self.message[HEADER..]))
     }
 }
 
@@ -228,8 +233,9 @@ pub(super) fn packet(sequence: u32, key: bool, len: usize) -> Arc<Packet> {
         captured_us: 0,
         published_us: 0,
         times: Times::default(),
+        encoder: 1,
         message: vec![0; len].into(),
         sets: None,
-        avcc: OnceLock::new(),
+        sample: OnceLock::new(),
     })
 }

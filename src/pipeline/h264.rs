@@ -2,6 +2,10 @@
 
 use bytes::{Bytes, BytesMut};
 
+use super::bits::{Bits, payload};
+use super::hevc::read_colour;
+use super::sets::Colour;
+
 /// nal_unit_type values (H.264 table 7-1).
 pub const IDR: u8 = 5;
 pub const SPS: u8 = 7;
@@ -50,6 +54,86 @@ impl ParameterSets {
     pub fn codec_string(&self) -> String {
         format!("avc1.{:02X}{:02X}{:02X}", self.sps[1], self.sps[2], self.sps[3])
     }
+
+    /// What the VUI says; `None` where it says nothing.
+    pub fn colour(&self) -> Option<Colour> {
+        vui_colour(&payload(&self.sps, 1)).flatten()
+    }
+}
+
+/// seq_parameter_set_data (7.3.2.1.1) as far as the VUI's colour description (E.1.1).
+fn vui_colour(rbsp: &[u8]) -> Option<Option<Colour>> {
+    /// Profiles whose SPS speaks of the chroma format.
+    const HIGH: [u32; 13] = [100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135];
+    const EXTENDED_SAR: u32 = 255;
+    let b = &mut Bits::new(rbsp);
+    let profile = b.u(8)?;
+    b.skip(16)?;
+    b.ue()?; // seq_parameter_set_id
+    if HIGH.contains(&profile) {
+        let chroma_format = b.ue()?;
+        if chroma_format == 3 {
+            b.skip(1)?;
+        }
+        b.ue()?; // bit depths
+        b.ue()?;
+        b.skip(1)?;
+        if b.flag()? {
+            for list in 0..if chroma_format == 3 { 12 } else { 8 } {
+                if b.flag()? {
+                    skip_scaling_list(b, if list < 6 { 16 } else { 64 })?;
+                }
+            }
+        }
+    }
+    b.ue()?; // log2_max_frame_num_minus4
+    match b.ue()? {
+        0 => drop(b.ue()?),
+        1 => {
+            b.skip(1)?;
+            b.se()?;
+            b.se()?;
+            for _ in 0..b.ue()? {
+                b.se()?;
+            }
+        }
+        _ => {}
+    }
+    b.ue()?; // max_num_ref_frames
+    b.skip(1)?;
+    b.ue()?; // size
+    b.ue()?;
+    if !b.flag()? {
+        b.skip(1)?; // mb_adaptive_frame_field_flag
+    }
+    b.skip(1)?;
+    if b.flag()? {
+        for _ in 0..4 {
+            b.ue()?; // cropping
+        }
+    }
+    if !b.flag()? {
+        return Some(None);
+    }
+    if b.flag()? && b.u(8)? == EXTENDED_SAR {
+        b.skip(32)?;
+    }
+    if b.flag()? {
+        b.skip(1)?; // overscan_appropriate_flag
+    }
+    read_colour(b)
+}
+
+/// scaling_list (7.3.2.1.1.1).
+fn skip_scaling_list(b: &mut Bits, size: usize) -> Option<()> {
+    let (mut last, mut next) = (8, 8);
+    for _ in 0..size {
+        if next != 0 {
+            next = (last + b.se()?) & 255;
+        }
+        last = if next == 0 { last } else { next };
+    }
+    Some(())
 }
 
 /// Annex B to the length-prefixed form of ISO/IEC 14496-15 (four-byte lengths). Parameter sets and access unit delimiters
@@ -75,6 +159,25 @@ mod tests {
         let sets = ParameterSets::find(&stream).unwrap();
         assert_eq!(sets.codec_string(), "avc1.42C01F");
         assert_eq!(&to_avcc(&stream)[..], [0, 0, 0, 5, 0x65, 0, 0, 3, 1]);
+    }
+
+    #[test]
+    fn the_colour_is_the_vuis() {
+        let x264 = |options: &str| {
+            let source = "testsrc2=size=322x182:rate=30";
+            let output = std::process::Command::new("ffmpeg")
+                .args(["-v", "error", "-f", "lavfi", "-i", source, "-frames:v", "1", "-pix_fmt", "yuv420p"])
+                .args(["-c:v", "libx264", "-x264-params", options, "-f", "h264", "-"])
+                .output()
+                .unwrap();
+            ParameterSets::find(&output.stdout).expect("parameter sets").colour()
+        };
+        let colour = |matrix, full_range| Some(Colour { primaries: 1, transfer: 1, matrix, full_range });
+        let bt709 = "colorprim=bt709:transfer=bt709:colormatrix=bt709";
+        assert_eq!(x264(bt709), colour(1, false));
+        let lists = "cqm=jvt:sar=4/3:overscan=show:colorprim=bt709:transfer=bt709:colormatrix=smpte170m:fullrange=on";
+        assert_eq!(x264(lists), colour(6, true));
+        assert_eq!(x264(""), None);
     }
 
     #[test]

@@ -4,6 +4,8 @@
 //! wins. Between encoder and viewers lies a bounded queue for each viewer. Nothing runs while nobody watches, but
 //! sources that feed us are read on.
 
+pub mod av1;
+mod bits;
 pub mod broadcast;
 mod cadence;
 pub mod convert;
@@ -11,12 +13,17 @@ pub mod decode;
 pub mod encode;
 pub mod frame;
 pub mod h264;
+pub mod hevc;
 pub mod inputs;
+pub mod lane;
 pub mod mp4;
 pub mod queue;
+pub mod rate;
+pub mod sets;
 pub mod source;
 pub mod stream;
 pub mod timing;
+mod trial;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -30,6 +37,7 @@ use self::broadcast::{Ready, Viewer, Waiting};
 use self::encode::Codec;
 use self::frame::{Frame, Pool, Size};
 use self::inputs::Inputs;
+use self::rate::Quality;
 use self::source::{Context, End, Next, Options, Restart, Source, Spec, Stop};
 use self::stream::Stream;
 use self::timing::Timing;
@@ -46,8 +54,9 @@ pub struct Config {
     pub slots: Arc<encode::Slots>,
     /// bit/s.
     pub bitrate: u32,
-    /// JPEG quality, 1 to 100.
-    pub quality: u8,
+    /// Of JPEG pictures.
+    pub quality: Quality,
+    pub nvenc: encode::NvencOptions,
 }
 
 /// How the source fares.
@@ -72,8 +81,10 @@ pub struct Pipeline {
 pub(crate) struct Shared {
     choice: encode::Choice,
     slots: Arc<encode::Slots>,
+    nvenc: encode::NvencOptions,
     target: Mutex<Target>,
-    streams: [Arc<Stream>; 2],
+    /// One for each of [`Codec::ALL`].
+    streams: [Arc<Stream>; Codec::ALL.len()],
     /// The newest frame of a source that feeds us.
     latest: Mutex<Option<Frame>>,
     info: Mutex<Option<source::Info>>,
@@ -94,13 +105,13 @@ pub(crate) struct Shared {
 struct Target {
     fps: f64,
     bitrate: u32,
-    quality: u8,
+    quality: Quality,
 }
 
 impl Shared {
-    fn encode_config(&self, size: Size) -> encode::Config {
+    fn encode_config(&self, codec: Codec, size: Size) -> encode::Config {
         let Target { fps, bitrate, quality } = *self.target.lock().unwrap();
-        encode::Config { size, fps, bitrate, quality }
+        encode::Config { codec, size, fps, bitrate, quality, nvenc: self.nvenc }
     }
 
     /// Whether pictures are of use: without an encoder slot they are not.
@@ -165,8 +176,9 @@ impl Pipeline {
         let shared = Arc::new(Shared {
             choice: config.encoder,
             slots: config.slots,
+            nvenc: config.nvenc,
             target: Mutex::new(target),
-            streams: [Stream::new(Codec::H264), Stream::new(Codec::Jpeg)],
+            streams: Codec::ALL.map(Stream::new),
             latest: Mutex::default(),
             info: Mutex::default(),
             captured: Default::default(),
@@ -251,6 +263,11 @@ impl Pipeline {
         self.shared.streams.iter().for_each(|stream| stream.stop());
     }
 
+    /// Waits, after [`Pipeline::stop`], until every encoder is closed and what it had of the driver is given back.
+    pub fn wait_for_encoders(&self) {
+        self.shared.streams.iter().for_each(|stream| stream.join_thread());
+    }
+
     /// What last went wrong, if anything did.
     pub fn last_error(&self) -> Option<String> {
         self.shared.last_error.lock().unwrap().clone()
@@ -269,7 +286,7 @@ impl Drop for Pipeline {
             // A panic there has been reported by its thread.
             let _ = source.join();
         }
-        self.shared.streams.iter().for_each(|stream| stream.join_thread());
+        self.wait_for_encoders();
     }
 }
 

@@ -2,13 +2,15 @@
 
 use bytes::Bytes;
 use mp4_atom::{
-    Avc1, Avcc, Colr, Dinf, Dref, Encode, FourCC, Ftyp, Hdlr, Mdhd, Mdia, Mfhd, Minf, Moof, Moov, Mvex, Mvhd, Stbl,
-    Stco, Stsd, Tfdt, Tfhd, Tkhd, Traf, Trak, Trex, Trun, TrunEntry, TrunSamples, Url, Visual, Vmhd,
+    Av01, Av1c, Avc1, Avcc, Codec, Colr, Dinf, Dref, Encode, FourCC, Ftyp, Hdlr, Hvc1, HvcCArray, Hvcc, Mdhd, Mdia,
+    Mfhd, Minf, Moof, Moov, Mvex, Mvhd, Stbl, Stco, Stsd, Tfdt, Tfhd, Tkhd, Traf, Trak, Trex, Trun, TrunEntry,
+    TrunSamples, Url, Visual, Vmhd,
 };
 
 use super::broadcast::Packet;
 use super::frame::Size;
-use super::h264::ParameterSets;
+use super::sets::{Colour, Sets};
+use super::{av1, hevc};
 use crate::error::{Error, Result};
 
 /// Ticks a second: the common clock of video, a whole number of them in a frame at 24, 25, 30 and 60 fps.
@@ -33,7 +35,7 @@ pub struct Fragmenter {
     /// Ticks from one frame to the next at the nominal rate.
     step: u64,
     sequence: u32,
-    sets: Option<ParameterSets>,
+    sets: Option<Sets>,
     /// That of the last fragment.
     last: Option<Place>,
 }
@@ -56,7 +58,7 @@ impl Fragmenter {
         }
         let tick = self.tick(packet.captured_us);
         self.sequence += 1;
-        let sample = packet.avcc().clone();
+        let sample = packet.sample().clone();
         let mut moof = moof(self.sequence, tick, self.step as u32, packet.key, sample.len() as u32, 0);
         let mut sized = Vec::with_capacity(256);
         encode(&moof, &mut sized)?;
@@ -107,15 +109,77 @@ impl Encode for Init {
     }
 }
 
-fn init(size: Size, sets: &ParameterSets) -> Result<Init> {
+/// The sample entry: what the track's samples are.
+fn entry(visual: Visual, sets: &Sets) -> Result<Codec> {
+    let colr = sets.colour().map(|Colour { primaries, transfer, matrix, full_range }| Colr::Nclx {
+        colour_primaries: primaries.into(),
+        transfer_characteristics: transfer.into(),
+        matrix_coefficients: matrix.into(),
+        full_range_flag: full_range,
+    });
+    Ok(match sets {
+        Sets::H264(sets) => {
+            let short = |error| Error::bug("the SPS is too short").cause(error);
+            let avcc = Avcc::new(&sets.sps, &sets.pps).map_err(short)?;
+            Avc1 { visual, avcc, colr, ..Default::default() }.into()
+        }
+        Sets::Hevc(sets) => Hvc1 { visual, hvcc: hvcc(sets), colr, ..Default::default() }.into(),
+        Sets::Av1(sequence) => Av01 { visual, av1c: av1c(sequence), colr, ..Default::default() }.into(),
+    })
+}
+
+/// HEVCDecoderConfigurationRecord (ISO/IEC 14496-15, 8.3.3.1).
+fn hvcc(sets: &hevc::ParameterSets) -> Hvcc {
+    let info = &sets.info;
+    let array =
+        |kind: u8, nal: &Bytes| HvcCArray { completeness: true, nal_unit_type: kind, nalus: vec![nal.to_vec()] };
+    Hvcc {
+        configuration_version: 1,
+        general_profile_space: info.profile_space,
+        general_tier_flag: info.high_tier,
+        general_profile_idc: info.profile,
+        general_profile_compatibility_flags: info.compatibility.to_be_bytes(),
+        general_constraint_indicator_flags: info.constraints,
+        general_level_idc: info.level,
+        chroma_format_idc: info.chroma_format,
+        bit_depth_luma_minus8: info.luma_depth - 8,
+        bit_depth_chroma_minus8: info.chroma_depth - 8,
+        num_temporal_layers: info.temporal_layers,
+        temporal_id_nested: info.temporal_nested,
+        length_size_minus_one: 3,
+        arrays: vec![array(hevc::VPS, &sets.vps), array(hevc::SPS, &sets.sps), array(hevc::PPS, &sets.pps)],
+        ..Default::default()
+    }
+}
+
+/// AV1CodecConfigurationRecord (AV1-ISOBMFF, 2.3.3).
+fn av1c(sequence: &av1::Sequence) -> Av1c {
+    Av1c {
+        seq_profile: sequence.profile,
+        seq_level_idx_0: sequence.level,
+        seq_tier_0: sequence.high_tier,
+        high_bitdepth: sequence.depth > 8,
+        twelve_bit: sequence.depth == 12,
+        monochrome: sequence.monochrome,
+        chroma_subsampling_x: sequence.subsampling.0,
+        chroma_subsampling_y: sequence.subsampling.1,
+        chroma_sample_position: sequence.chroma_position,
+        initial_presentation_delay: None,
+        config_obus: sequence.obu.to_vec(),
+    }
+}
+
+fn init(size: Size, sets: &Sets) -> Result<Init> {
     let side = |side: u32| u16::try_from(side).expect("sizes end at 8192");
     let (width, height) = (side(size.width), side(size.height));
-    let avcc = Avcc::new(&sets.sps, &sets.pps).map_err(|error| Error::bug("the SPS is too short").cause(error))?;
     let visual = Visual { data_reference_index: 1, width, height, ..Default::default() };
-    let colr =
-        Colr::Nclx { colour_primaries: 1, transfer_characteristics: 1, matrix_coefficients: 1, full_range_flag: false };
-    let avc1 = Avc1 { visual, avcc, colr: Some(colr), ..Default::default() };
-    let stbl = Stbl { stsd: Stsd { codecs: vec![avc1.into()] }, stco: Some(Stco::default()), ..Default::default() };
+    let brand = match sets {
+        Sets::H264(_) => b"avc1",
+        Sets::Hevc(_) => b"hvc1",
+        Sets::Av1(_) => b"av01",
+    };
+    let stbl =
+        Stbl { stsd: Stsd { codecs: vec![entry(visual, sets)?] }, stco: Some(Stco::default()), ..Default::default() };
     let dinf = Dinf { dref: Dref { entries: vec![Url { location: String::new() }.into()] } };
     let mdia = Mdia {
         mdhd: Mdhd { timescale: TIMESCALE as u32, language: "und".into(), ..Default::default() },
@@ -140,7 +204,7 @@ fn init(size: Size, sets: &ParameterSets) -> Result<Init> {
     let ftyp = Ftyp {
         major_brand: FourCC::new(b"iso5"),
         minor_version: 512,
-        compatible_brands: [b"iso5", b"iso6", b"mp41", b"avc1"].map(FourCC::new).into(),
+        compatible_brands: [b"iso5", b"iso6", b"mp41", brand].map(FourCC::new).into(),
     };
     Ok(Init(ftyp, moov))
 }
@@ -179,6 +243,18 @@ mod tests {
     fn ticks(timeline: Timeline, captured_us: &[u64]) -> Vec<u64> {
         let mut fragmenter = Fragmenter::new(timeline, 30.0);
         captured_us.iter().map(|&us| fragmenter.tick(us)).collect()
+    }
+
+    /// The page looks there whether a fragment can be begun with.
+    #[test]
+    fn a_samples_flags_stand_behind_the_runs_offset() {
+        for (key, flags) in [(true, SYNC), (false, NOT_SYNC)] {
+            let mut bytes = Vec::new();
+            encode(&moof(1, 2, 3000, key, 4, 5), &mut bytes).unwrap();
+            let run = &bytes[bytes.windows(4).position(|window| window == b"trun").unwrap() + 4..];
+            assert_eq!(run[3] & 4, 4, "first-sample-flags-present");
+            assert_eq!(run[12..16], flags.to_be_bytes());
+        }
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! One codec of one source: its encoder on a thread of its own, and its viewers.
 
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -27,6 +28,8 @@ pub struct Stream {
     starves: AtomicBool,
     /// Since when the encoder's thread is in a call of the back end's, µs; 0 while it is in none.
     busy_since_us: AtomicU64,
+    /// Encoders that were opened so far.
+    opened: AtomicU32,
     counters: Counters,
 }
 
@@ -52,6 +55,10 @@ struct Report {
     error: Option<Error>,
     no_slot: Option<NoSlot>,
     rate: Rate,
+    /// What the open encoder's last units took, µs.
+    costs: VecDeque<u64>,
+    /// The picture that was encoded last, while somebody watches.
+    newest: Option<Frame>,
     last_key_us: Option<u64>,
 }
 
@@ -82,6 +89,8 @@ pub struct Snapshot {
     /// Units a second and bit/s, where measured.
     pub fps: Option<f64>,
     pub bitrate_bps: Option<f64>,
+    /// What a unit takes, conversion and encoding, µs: the median of the open encoder's last ones.
+    pub cost_us: Option<u64>,
     pub encoded: u64,
     pub replaced: u64,
     pub starved: u64,
@@ -90,6 +99,9 @@ pub struct Snapshot {
     pub skipped: u64,
     pub last_key_us: Option<u64>,
 }
+
+/// Units whose cost is kept: a second's at 30 fps.
+const COSTS: usize = 30;
 
 /// How long an encoder is kept with nobody watching, for one who comes back.
 const LINGER: Duration = Duration::from_secs(5);
@@ -119,6 +131,7 @@ impl Stream {
             report: Mutex::default(),
             starves: AtomicBool::new(false),
             busy_since_us: AtomicU64::new(0),
+            opened: AtomicU32::new(0),
             counters: Counters::default(),
         })
     }
@@ -233,6 +246,7 @@ impl Stream {
             viewers: self.viewers(),
             fps,
             bitrate_bps,
+            cost_us: median(&report.costs),
             encoded: self.counters.encoded.load(Relaxed),
             replaced: self.counters.replaced.load(Relaxed),
             starved: self.counters.starved.load(Relaxed),
@@ -242,18 +256,23 @@ impl Stream {
         }
     }
 
+    /// The picture that was encoded last; none where nobody watches.
+    pub(super) fn newest(&self) -> Option<Frame> {
+        self.report.lock().unwrap().newest.clone()
+    }
+
     /// The encoder's thread.
     fn run(self: Arc<Self>, shared: &Arc<Shared>) {
         let mut work = Work::default();
         loop {
             if self.viewers() == 0 {
                 if !self.idle(&mut work, shared) {
-                    return;
+                    break;
                 }
                 continue;
             }
             let idr = match self.next_frame(&mut work) {
-                Turn::Stop => return,
+                Turn::Stop => break,
                 Turn::Again => continue,
                 Turn::Broken(error) => {
                     self.step_down(&mut work, shared, error);
@@ -275,6 +294,8 @@ impl Stream {
                 }
             }
         }
+        // It may lie on a device.
+        self.report.lock().unwrap().newest = None;
     }
 
     /// The encoder failed: another stands in where one may, at once, and the failed one is tried again after a while, which
@@ -283,7 +304,8 @@ impl Stream {
         let at_work = self.report.lock().unwrap().info.clone().filter(|_| work.encoder.is_some());
         self.close(work);
         shared.changed();
-        match at_work.filter(|info| info.hardware && shared.choice == encode::Choice::Auto) {
+        let other = self.codec.has_software() && shared.choice == encode::Choice::Auto;
+        match at_work.filter(|info| info.hardware && other) {
             Some(info) => {
                 let now = now_us();
                 let again = work.setback.take().filter(|last| now < last.until_us + SETTLED_US);
@@ -338,6 +360,7 @@ impl Stream {
         let mut inbox = self.inbox.lock().unwrap();
         // Both are old when the next viewer comes; a viewer that has come by now brought its own.
         work.last = None;
+        self.report.lock().unwrap().newest = None;
         if self.viewers() == 0 {
             inbox.frame = None;
         }
@@ -419,7 +442,8 @@ impl Stream {
 
     fn encode(self: &Arc<Self>, work: &mut Work, shared: &Arc<Shared>, idr: bool) -> Result<(), Failure> {
         let frame = work.last.clone().expect("a picture");
-        let config = shared.encode_config(frame.size);
+        self.report.lock().unwrap().newest = Some(frame.clone());
+        let config = shared.encode_config(self.codec, frame.size);
         let resized = work.config.as_ref().is_some_and(|used| used.size != config.size);
         // One that cannot take the size in place is closed first: it may hold the only slot.
         if resized && work.encoder.as_mut().is_some_and(|encoder| encoder.reconfigure(&config).is_err()) {
@@ -455,14 +479,19 @@ impl Stream {
         let set_back = work.setback.as_ref().filter(|setback| now_us() < setback.until_us);
         let at_work = work.encoder.as_ref().and(self.report.lock().unwrap().info.as_ref().map(|info| info.backend));
         let past = Past { setback: set_back.map(|setback| &setback.failed), at_work };
-        let (encoder, info) = encode::open(self.codec, shared.choice, config, &shared.slots, past, output)?;
+        let (encoder, info) = encode::open(shared.choice, config, &shared.slots, past, output)?;
         let stands_in = info.fallback.as_ref().is_some_and(|fallback| may_pass(fallback.cause));
         work.promote_us = stands_in.then(|| set_back.map_or(now_us() + PROMOTE_US, |setback| setback.until_us));
         work.promotions = 0;
         tell(&info);
         self.close(work);
         work.encoder = Some(encoder);
-        self.report.lock().unwrap().info = Some(info);
+        // That which was before has given its last unit.
+        self.opened.fetch_add(1, Relaxed);
+        let mut report = self.report.lock().unwrap();
+        report.costs.clear();
+        report.info = Some(info);
+        drop(report);
         self.sated(shared);
         shared.changed();
         Ok(())
@@ -483,10 +512,14 @@ impl Stream {
             (unit.frame.captured_us, unit.started_us, unit.converted_us, unit.encoded_us);
         let sequence = self.counters.encoded.fetch_add(1, Relaxed) as u32;
         let published = now_us();
-        let packet = Packet::new(self.codec, sequence, unit, published);
+        let packet = Packet::new(self.codec, self.opened.load(Relaxed), sequence, unit, published);
         let news = {
             let mut report = self.report.lock().unwrap();
             report.rate.record(published, packet.message.len());
+            if report.costs.len() == COSTS {
+                report.costs.pop_front();
+            }
+            report.costs.push_back(encoded - started);
             let format = packet.format();
             let reformed = format.is_some() && format != report.format;
             if format.is_some() {
@@ -505,6 +538,7 @@ impl Stream {
         timing.record(Stage::Capture, handed, captured.1 - captured.0);
         timing.record(Stage::Convert, handed, converted - started);
         timing.record(Stage::Encode, handed, encoded - converted);
+        timing.record(Stage::Coded, handed, encoded.saturating_sub(captured.0));
         timing.record(Stage::Publish, handed, (handed - captured.1).saturating_sub(encoded - started));
         if news {
             shared.changed();
@@ -550,6 +584,12 @@ enum Turn {
     /// The encoder failed on its own thread.
     Broken(Error),
     Stop,
+}
+
+fn median(costs: &VecDeque<u64>) -> Option<u64> {
+    let mut costs: Vec<u64> = costs.iter().copied().collect();
+    costs.sort_unstable();
+    costs.get(costs.len() / 2).copied()
 }
 
 /// Whether what is in the way of an encoder may go by itself.

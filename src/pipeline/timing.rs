@@ -17,6 +17,8 @@ pub enum Stage {
     Convert,
     /// The encoder, conversion excluded.
     Encode,
+    /// Capture start to the whole unit: all that a picture takes on this host before it can be sent.
+    Coded,
     /// Capture end to the hand-over to the viewers' queues, less conversion and encoding: what the pipeline adds.
     Publish,
     /// Hand-over to a viewer's queue to its socket having taken the unit.
@@ -34,10 +36,11 @@ pub enum Stage {
 }
 
 impl Stage {
-    pub const ALL: [Stage; 10] = [
+    pub const ALL: [Stage; 11] = [
         Stage::Capture,
         Stage::Convert,
         Stage::Encode,
+        Stage::Coded,
         Stage::Publish,
         Stage::Send,
         Stage::Network,
@@ -52,6 +55,7 @@ impl Stage {
             Stage::Capture => "capture",
             Stage::Convert => "convert",
             Stage::Encode => "encode",
+            Stage::Coded => "coded",
             Stage::Publish => "publish",
             Stage::Send => "send",
             Stage::Network => "network",

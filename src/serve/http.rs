@@ -11,7 +11,6 @@ use axum::response::{AppendHeaders, IntoResponse, Response};
 use axum::routing::{get, post};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use serde::Deserialize;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tungstenite::handshake::derive_accept_key;
@@ -146,7 +145,7 @@ fn refused(refusal: Refusal) -> Response {
 }
 
 async fn page(State(worker): State<Arc<Worker>>) -> Response {
-    page::page(&worker.settings.instance_id)
+    page::page(&worker.settings.instance_id, worker.plan.main)
         .unwrap_or_else(|error| (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response())
 }
 
@@ -179,13 +178,8 @@ async fn metrics(State(worker): State<Arc<Worker>>) -> Response {
     told(worker, |status| ([(header::CONTENT_TYPE, KIND)], metrics::render(status)).into_response()).await
 }
 
-#[derive(Deserialize)]
-struct Wanted {
-    video: Option<ws::Video>,
-}
-
 /// Answers the handshake (RFC 6455, 4.2) and hands the connection to a session.
-async fn websocket(State(app): State<App>, Query(wanted): Query<Wanted>, mut request: Request) -> Response {
+async fn websocket(State(app): State<App>, Query(wanted): Query<ws::Wanted>, mut request: Request) -> Response {
     let headers = request.headers();
     let is = |name, value: &str| {
         let values = headers.get_all(name).iter().filter_map(|text| text.to_str().ok());
@@ -204,7 +198,7 @@ async fn websocket(State(app): State<App>, Query(wanted): Query<Wanted>, mut req
         // A client that leaves before the answer is there has nothing to be told.
         let Ok(upgraded) = upgraded.await else { return };
         match upgraded.downcast::<TokioIo<Connection>>() {
-            Ok(parts) => ws::Session::serve(app.worker, wanted.video, parts.io.into_inner(), parts.read_buf).await,
+            Ok(parts) => ws::Session::serve(app.worker, wanted, parts.io.into_inner(), parts.read_buf).await,
             Err(_) => tracing::error!("a WebSocket came over a connection that is none of ours"),
         }
     });

@@ -3,6 +3,7 @@
 mod connection;
 mod gate;
 mod http;
+mod lane;
 mod metrics;
 mod page;
 mod streams;
@@ -28,8 +29,9 @@ use crate::error::{Error, Kind, Result};
 use crate::exit;
 use crate::gpu;
 use crate::output::{Format, Printer, Show, Table};
-use crate::pipeline::encode::{self, Choice, Slots, WhenFull};
+use crate::pipeline::encode::{self, Choice, Main, NvencOptions, Slots, WhenFull};
 use crate::pipeline::frame::{PixelFormat, Size};
+use crate::pipeline::rate::Quality;
 use crate::pipeline::source::{self, End, Restart, Spec};
 use crate::pipeline::{self, Health, Pipeline};
 
@@ -82,11 +84,13 @@ pub struct Settings {
     pub input: Input,
     /// 1 to 10 000.
     pub max_viewers: u32,
-    /// 1 to 100.
-    pub jpeg_quality: u8,
+    pub jpeg_quality: Quality,
     /// Encoder sessions that this machine bears; None: as the support table says.
     pub slots: Option<u32>,
     pub when_full: WhenFull,
+    /// The video that viewers get who ask for none.
+    pub codec: Main,
+    pub nvenc: NvencOptions,
     /// The GPU that draws the scene and encodes; None: the first that can.
     pub gpu: Option<gpu::Choice>,
 }
@@ -140,9 +144,9 @@ async fn serve(settings: Settings, printer: &Printer) -> Result<Ended> {
     let listener = bind(settings.listen).await?;
     let address = listener.local_addr().map_err(|error| Error::io("cannot listen", error))?;
     let gate = gate(&settings, address)?;
-    let plan = Plan::new(settings.encoder, gpu.as_ref())?;
+    let plan = Plan::new(settings.encoder, settings.codec, gpu.as_ref())?;
     // Before anything is started: where nobody reads the link, nothing is.
-    announce(&settings, &plan.main, gate.link(address), printer)?;
+    announce(&settings, plan.main(), gate.link(address), printer)?;
     let (name, source) = (settings.instance_id.clone(), settings.source.name());
     let mut slots = Slots::new(settings.slots, settings.when_full, name, source);
     slots.gpu.clone_from(&gpu);
@@ -161,10 +165,12 @@ async fn serve(settings: Settings, printer: &Printer) -> Result<Ended> {
         encoder: settings.encoder,
         bitrate: settings.bitrate,
         quality: settings.jpeg_quality,
+        nvenc: settings.nvenc,
     })?;
     let worker = Arc::new(Worker::new(settings, plan, slots, pipeline));
     tokio::spawn(worker.clone().follow());
     tokio::spawn(worker.clone().tell_figures());
+    tokio::spawn(lane::follow(worker.clone()));
     let server = tokio::spawn(http::serve(listener, worker.clone(), gate));
     let mut health = worker.pipeline.health();
     let over = async {
@@ -191,13 +197,16 @@ async fn serve(settings: Settings, printer: &Printer) -> Result<Ended> {
     Ok(ended)
 }
 
-/// Tells everybody why it ends, and waits until they have heard it and the source, its program included, is gone.
-async fn farewell(worker: &Worker, reason: &str, server: tokio::task::JoinHandle<()>) {
+/// Tells everybody why it ends, and waits until they have heard it, the source, its program included, is gone, and so are the
+/// encoders.
+async fn farewell(worker: &Arc<Worker>, reason: &str, server: tokio::task::JoinHandle<()>) {
     worker.pipeline.stop();
     worker.stop(reason);
     let mut health = worker.pipeline.health();
-    // Neither can fail in a way that leaves anything to wait for.
-    let _ = tokio::join!(health.wait_for(|health| matches!(health, Health::Ended(_))), server);
+    let with = worker.clone();
+    let encoders = tokio::task::spawn_blocking(move || with.pipeline.wait_for_encoders());
+    // None can fail in a way that leaves anything to wait for.
+    let _ = tokio::join!(health.wait_for(|health| matches!(health, Health::Ended(_))), server, encoders);
 }
 
 async fn bind(address: SocketAddr) -> Result<TcpListener> {

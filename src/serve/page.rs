@@ -3,27 +3,30 @@
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 
+use crate::pipeline::encode::Codec;
+
 const PAGE: &str = include_str!("web/page.html");
 
 /// What the page's marks stand for: the mark, the element's start without its nonce, its text, its end.
-const PARTS: [(&str, &str, &str, &str); 6] = [
+const PARTS: [(&str, &str, &str, &str); 7] = [
     ("<!--style-->", "<style", include_str!("web/style.css"), "</style>"),
     ("<!--worker-->", "<script type=\"text/plain\" id=\"worker\"", include_str!("web/worker.js"), "</script>"),
     ("<!--players-->", "<script", include_str!("web/players.js"), "</script>"),
     ("<!--input-->", "<script", include_str!("web/input.js"), "</script>"),
     ("<!--quality-->", "<script", include_str!("web/quality.js"), "</script>"),
+    ("<!--codec-->", "<script", include_str!("web/codec.js"), "</script>"),
     ("<!--app-->", "<script", include_str!("web/app.js"), "</script>"),
 ];
 
-/// The page of an instance. The nonce, new with each answer, is what lets the page's own scripts and style run.
-pub fn page(instance: &str) -> Result<Response, getrandom::Error> {
+/// The page of an instance, which asks for the codec where it can. The nonce, new with each answer, is what lets the page's own scripts and style run.
+pub fn page(instance: &str, codec: Codec) -> Result<Response, getrandom::Error> {
     let nonce = format!("{:016x}{:016x}", getrandom::u64()?, getrandom::u64()?);
     let policy = format!(
         "default-src 'none'; script-src 'nonce-{nonce}' blob:; worker-src blob:; style-src 'nonce-{nonce}'; \
          connect-src 'self'; img-src 'self' blob: data:; media-src 'self' blob:; base-uri 'none'; form-action 'none'; \
          frame-ancestors 'self'"
     );
-    let filled = PAGE.replace("{{title}}", &escape(instance));
+    let filled = PAGE.replace("{{title}}", &escape(instance)).replace("{{codec}}", codec.name());
     let html = PARTS.iter().fold(filled, |html, (mark, start, text, end)| {
         html.replace(mark, &format!("{start} nonce=\"{nonce}\">{text}{end}"))
     });

@@ -17,7 +17,7 @@ use crate::error::{Error, Kind};
 use crate::lease::Denied;
 use crate::pipeline::Health;
 use crate::pipeline::broadcast::{Packet, Waiting};
-use crate::pipeline::encode::{Codec, NoSlot, WhenFull};
+use crate::pipeline::encode::{Codec, Main, NoSlot, WhenFull};
 use crate::pipeline::mp4::{Fragmenter, Timeline};
 use crate::pipeline::queue::Item;
 use crate::wire::status::{self, Condition};
@@ -32,11 +32,12 @@ const BOUNDARY: &str = "gsk-frame";
 /// would make those wait who read in blocks, such as FFmpeg.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// `?timeline=` of `/stream.mp4`.
+/// The query of `/stream.mp4`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Mp4 {
     timeline: Timeline,
+    codec: Option<Main>,
 }
 
 pub async fn mp4(State(worker): State<Arc<Worker>>, method: Method, Query(query): Query<Mp4>) -> Response {
@@ -48,7 +49,10 @@ pub async fn mp4(State(worker): State<Arc<Worker>>, method: Method, Query(query)
             Vec::new()
         }
     };
-    stream_of(worker, method, Codec::H264, "video/mp4", None, write).await
+    // Under a choice of JPEG there is none, and H.264's refusal says so.
+    let main = Some(worker.plan.main).filter(|&main| main != Codec::Jpeg).unwrap_or(Codec::H264);
+    let codec = query.codec.map_or(main, Codec::from);
+    stream_of(worker, method, codec, "video/mp4", None, write).await
 }
 
 pub async fn h264(State(worker): State<Arc<Worker>>, method: Method) -> Response {

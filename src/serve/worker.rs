@@ -20,25 +20,33 @@ use crate::pipeline::stream;
 use crate::pipeline::timing::Stage;
 use crate::pipeline::{Health, Pipeline};
 use crate::wire::message::Server;
-use crate::wire::status::{Condition, Drops, Encoder, Latency, Schema, State, Status};
+use crate::wire::status::{Condition, Drops, Encoder, Fallback, Latency, Schema, State, Status};
 
 /// What encodes each codec on this host, and why: settled once, so that "since when" stays as it is.
 pub struct Plan {
-    /// Of the codec that viewers get who ask for none.
-    pub main: encode::Info,
-    /// Of the other, or why there is none.
-    other: Result<encode::Info>,
+    /// The codec that viewers get who ask for none.
+    pub main: Codec,
+    /// Of each of [`Codec::ALL`], or why there is none.
+    by_codec: [Result<encode::Info>; Codec::ALL.len()],
 }
 
 impl Plan {
-    pub fn new(choice: Choice, gpu: Option<&Chosen>) -> Result<Plan> {
-        let other = if choice.codec() == Codec::H264 { Codec::Jpeg } else { Codec::H264 };
-        let main = encode::preview(choice.codec(), choice, gpu)?;
-        Ok(Plan { main, other: encode::preview(other, choice, gpu) })
+    /// `main`: the video to prefer, where the choice of encoder leaves one. That it cannot be encoded here is an error. `gpu`:
+    /// the one that was chosen.
+    pub fn new(choice: Choice, main: encode::Main, gpu: Option<&Chosen>) -> Result<Plan> {
+        let main = if choice.codec() == Codec::Jpeg { Codec::Jpeg } else { main.into() };
+        let plan = Plan { main, by_codec: Codec::ALL.map(|codec| encode::preview(codec, choice, gpu)) };
+        plan.of(main).map_err(Error::clone)?;
+        Ok(plan)
     }
 
     fn of(&self, codec: Codec) -> Result<&encode::Info, &Error> {
-        if self.main.codec == codec { Ok(&self.main) } else { self.other.as_ref() }
+        self.by_codec[codec as usize].as_ref()
+    }
+
+    /// What encodes the main codec.
+    pub fn main(&self) -> &encode::Info {
+        self.of(self.main).expect("the plan has it")
     }
 }
 
@@ -53,11 +61,16 @@ pub struct Worker {
     slots: Arc<Slots>,
     condition: watch::Sender<Condition>,
     joined: Arc<AtomicUsize>,
+    /// Why sessions that ask for no codec get JPEG and not H.264, while they do.
+    jpeg_instead: Mutex<Option<Fallback>>,
     pub sessions: Sessions,
-    /// The `config` of those without video. Held while sessions are told of changes, so that news keep their order.
-    told: Mutex<Option<Bytes>>,
+    /// The `config` of those without video, by codec. Held while sessions are told of changes, so that news keep their order.
+    told: Mutex<Told>,
     stopping: watch::Sender<Option<String>>,
 }
+
+/// The `config` of each of [`Codec::ALL`] that is encoded now.
+type Told = [Option<Bytes>; Codec::ALL.len()];
 
 /// A viewer and the place that it takes up.
 pub struct Seat<V> {
@@ -101,6 +114,10 @@ impl Sessions {
         self.post_to(frame, |_| true);
     }
 
+    fn undecided(&self) -> Vec<Arc<Session>> {
+        self.open.lock().unwrap().iter().filter(|session| session.undecided).cloned().collect()
+    }
+
     fn post_to(&self, frame: &Bytes, whom: impl Fn(&Session) -> bool) {
         let open = self.open.lock().unwrap().clone();
         open.iter().filter(|session| whom(session)).for_each(|session| session.post(frame.clone()));
@@ -122,6 +139,7 @@ impl Worker {
             slots,
             condition: watch::Sender::new(condition),
             joined: Arc::default(),
+            jpeg_instead: Mutex::default(),
             sessions: Sessions::default(),
             told: Mutex::default(),
             stopping: watch::Sender::new(None),
@@ -147,7 +165,7 @@ impl Worker {
         self.tell_news(&mut self.told.lock().unwrap());
     }
 
-    fn tell_news(&self, told: &mut Option<Bytes>) {
+    fn tell_news(&self, told: &mut Told) {
         let (state, reason) = self.judge();
         let new = self.condition.send_if_modified(|old| {
             if (old.state, &old.reason) == (state, &reason) {
@@ -161,10 +179,14 @@ impl Worker {
             let frame = ws::text(&Server::State(&self.condition.borrow()));
             self.sessions.post(&frame);
         }
-        let config = self.config_beside();
-        if *told != config {
-            told.clone_from(&config);
-            config.inspect(|frame| self.sessions.post_to(frame, |session| !session.video));
+        for (told, codec) in told.iter_mut().zip(Codec::ALL) {
+            let config = self.config_beside(codec);
+            if *told != config {
+                told.clone_from(&config);
+                config.inspect(|frame| {
+                    self.sessions.post_to(frame, |session| !session.video && session.codec() == codec)
+                });
+            }
         }
     }
 
@@ -173,21 +195,49 @@ impl Worker {
         let mut told = self.told.lock().unwrap();
         self.tell_news(&mut told);
         session.hello();
-        if let (Some(config), false) = (&*told, session.video) {
+        if let (Some(config), false) = (&told[session.codec() as usize], session.video) {
             session.post(config.clone());
         }
         self.sessions.add(session);
     }
 
-    /// That of the video that a session without any may have beside it.
+    /// What sessions get that ask for no codec.
+    pub fn codec(&self) -> Codec {
+        if self.jpeg_instead.lock().unwrap().is_some() { Codec::Jpeg } else { self.plan.main }
+    }
+
+    /// How many of them watch.
+    pub fn undecided(&self) -> usize {
+        self.sessions.undecided().len()
+    }
+
+    /// Gives them JPEG from here on, and why, or H.264.
+    pub fn give(&self, jpeg: Option<Fallback>) {
+        *self.jpeg_instead.lock().unwrap() = jpeg;
+        self.settle();
+    }
+
+    /// Brings them to the codec that they are to get.
+    pub fn settle(&self) {
+        let codec = self.codec();
+        self.sessions.undecided().iter().for_each(|session| session.turn_to(codec));
+    }
+
+    /// Whether a GPU's engine could make H.264 now. Asks the driver.
+    pub fn could_use_hardware(&self) -> bool {
+        let info = encode::preview(Codec::H264, self.settings.encoder, self.slots.gpu.as_ref());
+        info.is_ok_and(|info| info.hardware) && self.slots.peek().is_ok()
+    }
+
+    /// That of the video that a session without any may have beside it, if it does not say.
     pub fn codec_beside(&self) -> Codec {
-        if self.encodes(Codec::H264).is_ok() { Codec::H264 } else { self.plan.main.codec }
+        if self.encodes(Codec::H264).is_ok() { Codec::H264 } else { self.plan.main }
     }
 
     /// Of that video, what it is and what makes it; none while nothing does.
-    fn config_beside(&self) -> Option<Bytes> {
-        let stream = self.pipeline.stream(self.codec_beside()).snapshot();
-        ws::config(self, &stream, stream.format.as_ref()?)
+    fn config_beside(&self, codec: Codec) -> Option<Bytes> {
+        let stream = self.pipeline.stream(codec).snapshot();
+        ws::config(self, &stream, stream.format.as_ref()?, false)
     }
 
     fn judge(&self) -> (State, String) {
@@ -249,7 +299,7 @@ impl Worker {
     /// Whether a codec could be encoded now: its encoder is open, or needs no slot, or there is one to be had. Takes none.
     pub fn has_slot(&self, codec: Codec) -> Result<(), Denied> {
         let open = self.pipeline.stream(codec).snapshot().info.is_some();
-        let needs_one = self.plan.of(codec).is_ok_and(|info| info.hardware && info.codec == Codec::H264);
+        let needs_one = self.plan.of(codec).is_ok_and(|info| info.hardware && info.codec != Codec::Jpeg);
         match self.settings.when_full {
             WhenFull::Refuse if needs_one && !open => self.slots.peek(),
             _ => Ok(()),
@@ -269,6 +319,15 @@ impl Worker {
     /// The same for a viewer that is told by a call when something waits for it.
     pub fn join_with(&self, codec: Codec, ready: Ready) -> Result<Seat<Viewer>> {
         self.seat(codec, || self.pipeline.join_with(codec, ready))
+    }
+
+    /// Brings a viewer to another codec, on the place that it has.
+    pub fn move_seat(&self, seat: Seat<Viewer>, codec: Codec, ready: Ready) -> Seat<Viewer> {
+        let Seat { viewer, _taken } = seat;
+        // It leaves last, so that the source goes on.
+        let next = self.pipeline.join_with(codec, ready);
+        drop(viewer);
+        Seat { viewer: next, _taken }
     }
 
     fn seat<V>(&self, codec: Codec, join: impl FnOnce() -> V) -> Result<Seat<V>> {
@@ -298,11 +357,11 @@ impl Worker {
         over.then(|| self.condition.borrow().clone())
     }
 
-    /// H.264 and JPEG, the worker's main codec first.
-    pub fn streams(&self) -> [stream::Snapshot; 2] {
-        let streams = [Codec::H264, Codec::Jpeg].map(|codec| self.pipeline.stream(codec).snapshot());
-        let [h264, jpeg] = streams;
-        if self.plan.main.codec == Codec::H264 { [h264, jpeg] } else { [jpeg, h264] }
+    /// Of all codecs, that of sessions which ask for none first.
+    pub fn streams(&self) -> [stream::Snapshot; Codec::ALL.len()] {
+        let mut streams = Codec::ALL.map(|codec| self.pipeline.stream(codec).snapshot());
+        streams[..=self.codec() as usize].rotate_right(1);
+        streams
     }
 
     /// What encodes a stream now, or would; `None` where nothing can.
@@ -322,6 +381,13 @@ impl Worker {
         }
     }
 
+    /// The same, with why it is not H.264's encoder where that was preferred.
+    pub fn encoder_instead(&self, stream: &stream::Snapshot) -> Option<encode::Info> {
+        let info = self.encoder(stream)?;
+        let instead = self.jpeg_instead.lock().unwrap().clone().filter(|_| stream.codec == Codec::Jpeg);
+        Some(encode::Info { fallback: instead.or(info.fallback), ..info })
+    }
+
     pub fn latency(&self) -> Latency {
         let now = now_us();
         let timing = self.pipeline.timing();
@@ -333,9 +399,9 @@ impl Worker {
     pub async fn tell_figures(self: Arc<Self>) {
         let mut sessions = self.sessions.count();
         while sessions.wait_for(|&open| open > 0).await.is_ok() {
-            let [main, other] = self.streams();
-            let (viewers, backend) = (main.viewers + other.viewers, self.backend(&main));
-            let stream = if main.viewers == 0 && other.viewers > 0 { other } else { main };
+            let streams = self.streams();
+            let (viewers, backend) = (streams.iter().map(|stream| stream.viewers).sum(), self.backend(&streams[0]));
+            let stream = streams.iter().find(|stream| stream.viewers > 0).unwrap_or(&streams[0]);
             let stats = Server::Stats {
                 fps: stream.fps,
                 bitrate_bps: stream.bitrate_bps,
@@ -353,14 +419,16 @@ impl Worker {
 
     /// `gsk:<source>:<encoder>`.
     fn backend(&self, main: &stream::Snapshot) -> String {
-        let encoder = self.encoder(main).map_or(self.plan.main.backend, |info| info.backend);
+        let encoder = self.encoder(main).map_or(self.plan.main().backend, |info| info.backend);
         format!("gsk:{}:{encoder}", self.settings.source.name())
     }
 
     pub fn status(&self) -> Status {
+        // A viewer may have its picture before the news of it are worked out.
+        self.refresh();
         let condition = self.condition.borrow().clone();
         let streams = self.streams();
-        let encoders: Vec<Encoder> = streams.iter().filter_map(|s| Some(shown(s, self.encoder(s)?))).collect();
+        let encoders: Vec<Encoder> = streams.iter().filter_map(|s| Some(shown(s, self.encoder_instead(s)?))).collect();
         let main = &streams[0];
         let (info, latency_ms) = (self.pipeline.info(), self.latency());
         let sum = |of: fn(&stream::Snapshot) -> u64| streams.iter().map(of).sum::<u64>();

@@ -24,10 +24,10 @@ use super::connection::{Connection, STALLED};
 use super::worker::{Seat, Worker, last_word};
 use crate::clock::now_us;
 use crate::error;
-use crate::pipeline::broadcast::{Format, Packet, Viewer};
-use crate::pipeline::encode::Codec;
-use crate::pipeline::h264::ParameterSets;
+use crate::pipeline::broadcast::{Format, Packet, Ready, Viewer};
+use crate::pipeline::encode::{self, Codec};
 use crate::pipeline::queue::Item;
+use crate::pipeline::sets::{self, Sets};
 use crate::pipeline::stream::Snapshot;
 use crate::pipeline::timing::Stage;
 use crate::wire::message::{Ack, Client, Colour, Server};
@@ -46,9 +46,20 @@ const TEXTS: usize = 32;
 #[serde(rename_all = "lowercase")]
 pub enum Video {
     H264,
+    Hevc,
+    Av1,
     Jpeg,
     /// State, figures and input only.
     None,
+}
+
+/// The query of `/ws`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Wanted {
+    video: Option<Video>,
+    /// Without video: that of the MP4 stream that is watched beside the session.
+    codec: Option<encode::Main>,
 }
 
 /// Why a session ends.
@@ -63,9 +74,11 @@ enum Over {
 pub struct Session {
     worker: Arc<Worker>,
     /// That of the video it gets, or has beside it.
-    codec: Codec,
+    codec: Mutex<Codec>,
     /// Whether it gets any.
     pub video: bool,
+    /// Whether it asked for no codec, and is given what this host can make.
+    pub undecided: bool,
     stream: TcpStream,
     out: Mutex<Out>,
     /// Wakes the session's task: the kernel took no more, or the connection is gone.
@@ -75,6 +88,7 @@ pub struct Session {
 /// What is on its way to the viewer.
 #[derive(Default)]
 struct Out {
+    undecided: bool,
     texts: VecDeque<Bytes>,
     seat: Option<Seat<Viewer>>,
     /// What the last `config` was about.
@@ -159,22 +173,26 @@ impl Out {
         if self.governs.as_ref() == Some(&format) {
             return None;
         }
-        let config = config(worker, &worker.pipeline.stream(packet.codec).snapshot(), &format)?;
+        let stream = worker.pipeline.stream(packet.codec).snapshot();
+        let config = config(worker, &stream, &format, self.undecided)?;
         self.governs = Some(format);
         Some(config)
     }
 }
 
-/// What a stream's units are and what makes them.
-pub fn config(worker: &Worker, stream: &Snapshot, format: &Format) -> Option<Bytes> {
-    let info = worker.encoder(stream)?;
-    let codec = format.sets.as_ref().map_or_else(|| "mjpeg".to_string(), ParameterSets::codec_string);
+/// What a stream's units are and what makes them; for one who asked for no codec, with why it is this one.
+pub fn config(worker: &Worker, stream: &Snapshot, format: &Format, undecided: bool) -> Option<Bytes> {
+    let info = if undecided { worker.encoder_instead(stream)? } else { worker.encoder(stream)? };
+    let codec = format.sets.as_ref().map_or_else(|| "mjpeg".to_string(), Sets::codec_string);
+    let colour = format.sets.as_ref().and_then(Sets::colour);
     Some(text(&Server::Config {
         codec: &codec,
         width: format.size.width,
         height: format.size.height,
         fps: worker.pipeline.fps(),
-        colour: format.sets.as_ref().map(|_| Colour::BT709_LIMITED),
+        colour: colour.map(|sets::Colour { primaries, transfer, matrix, full_range }| {
+            Colour::of(primaries, transfer, matrix, full_range)
+        }),
         backend: info.backend,
         hardware: info.hardware,
         fallback: info.fallback.as_ref(),
@@ -183,16 +201,20 @@ pub fn config(worker: &Worker, stream: &Snapshot, format: &Format) -> Option<Byt
 
 impl Session {
     /// Serves one viewer until it leaves or the worker ends. `read`: what came behind the handshake.
-    pub async fn serve(worker: Arc<Worker>, video: Option<Video>, connection: Connection, read: Bytes) {
+    pub async fn serve(worker: Arc<Worker>, wanted: Wanted, connection: Connection, read: Bytes) {
         let (stream, _place) = connection.into_parts();
-        let codec = match video {
+        let codec = match wanted.video {
             Some(Video::Jpeg) => Codec::Jpeg,
             Some(Video::H264) => Codec::H264,
-            Some(Video::None) => worker.codec_beside(),
-            None => worker.plan.main.codec,
+            Some(Video::Hevc) => Codec::Hevc,
+            Some(Video::Av1) => Codec::Av1,
+            Some(Video::None) => wanted.codec.map_or(worker.codec_beside(), Codec::from),
+            None => worker.codec(),
         };
-        let video = video != Some(Video::None);
-        let session = Arc::new(Session { worker, codec, video, stream, out: Mutex::default(), wake: Notify::new() });
+        let (video, undecided) = (wanted.video != Some(Video::None), wanted.video.is_none());
+        let out = Mutex::new(Out { undecided, ..Out::default() });
+        let codec = Mutex::new(codec);
+        let session = Arc::new(Session { worker, codec, video, undecided, stream, out, wake: Notify::new() });
         // The seat first, so that the state of the greeting counts it; nothing is sent from there before the greeting.
         let seat = video.then(|| session.seat()).transpose();
         session.worker.greet(&session);
@@ -217,10 +239,15 @@ impl Session {
         drop(seat);
     }
 
+    /// That of the video it gets, or has beside it.
+    pub fn codec(&self) -> Codec {
+        *self.codec.lock().unwrap()
+    }
+
     /// The first message.
     pub fn hello(&self) {
         let settings = &self.worker.settings;
-        let codecs = [Codec::H264, Codec::Jpeg].into_iter().filter(|&codec| self.worker.encodes(codec).is_ok());
+        let codecs = Codec::ALL.into_iter().filter(|&codec| self.worker.encodes(codec).is_ok());
         self.post(text(&Server::Hello {
             gsk: env!("CARGO_PKG_VERSION"),
             instance: &settings.instance_id,
@@ -234,13 +261,36 @@ impl Session {
 
     /// A place among the viewers.
     fn seat(self: &Arc<Self>) -> error::Result<Seat<Viewer>> {
+        let codec = self.codec();
+        self.worker.join_with(codec, self.ready())
+    }
+
+    /// What is called when something waits for it.
+    fn ready(self: &Arc<Self>) -> Ready {
         let session: Weak<Session> = Arc::downgrade(self);
-        let ready = Box::new(move || {
+        Box::new(move || {
             if let Some(session) = session.upgrade() {
                 session.pump();
             }
-        });
-        self.worker.join_with(self.codec, ready)
+        })
+    }
+
+    /// Gives it another codec, from a key unit on.
+    pub fn turn_to(self: &Arc<Self>, codec: Codec) {
+        if self.codec() == codec {
+            return;
+        }
+        let seat = {
+            let mut out = self.out.lock().unwrap();
+            out.held = None;
+            out.seat.take()
+        };
+        // One that has no seat yet is asked again.
+        let Some(seat) = seat else { return };
+        let seat = self.worker.move_seat(seat, codec, self.ready());
+        *self.codec.lock().unwrap() = codec;
+        self.out.lock().unwrap().seat = Some(seat);
+        self.pump();
     }
 
     /// Sends a whole frame, or lets it wait behind what does.
@@ -358,7 +408,7 @@ impl Session {
             }
             Client::Input(_) | Client::Quality { .. } => {}
             // Without video it is asked for the MP4 stream beside this session.
-            Client::Keyframe => self.worker.pipeline.stream(self.codec).ask_idr(),
+            Client::Keyframe => self.worker.pipeline.stream(self.codec()).ask_idr(),
         }
         Ok(())
     }

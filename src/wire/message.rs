@@ -87,19 +87,47 @@ pub struct Ack {
     pub queue: Option<u32>,
 }
 
-/// The colour of H.264 pictures in WebCodecs' words (`VideoColorSpaceInit`): what the VUI says.
+/// The colour of pictures in WebCodecs' words (`VideoColorSpaceInit`): what the parameter sets say. `None` where WebCodecs
+/// has no word, or they leave it open.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Colour {
-    pub primaries: &'static str,
-    pub transfer: &'static str,
-    pub matrix: &'static str,
+    pub primaries: Option<&'static str>,
+    pub transfer: Option<&'static str>,
+    pub matrix: Option<&'static str>,
     pub full_range: bool,
 }
 
 impl Colour {
-    pub const BT709_LIMITED: Colour =
-        Colour { primaries: "bt709", transfer: "bt709", matrix: "bt709", full_range: false };
+    /// From the code points of ITU-T H.273: colour primaries, transfer characteristics and matrix coefficients.
+    pub fn of(primaries: u8, transfer: u8, matrix: u8, full_range: bool) -> Colour {
+        let primaries = match primaries {
+            1 => Some("bt709"),
+            5 => Some("bt470bg"),
+            6 => Some("smpte170m"),
+            9 => Some("bt2020"),
+            12 => Some("smpte432"),
+            _ => None,
+        };
+        let transfer = match transfer {
+            1 => Some("bt709"),
+            6 => Some("smpte170m"),
+            8 => Some("linear"),
+            13 => Some("iec61966-2-1"),
+            16 => Some("pq"),
+            18 => Some("hlg"),
+            _ => None,
+        };
+        let matrix = match matrix {
+            0 => Some("rgb"),
+            1 => Some("bt709"),
+            5 => Some("bt470bg"),
+            6 => Some("smpte170m"),
+            9 => Some("bt2020-ncl"),
+            _ => None,
+        };
+        Colour { primaries, transfer, matrix, full_range }
+    }
 }
 
 /// What the server says.
@@ -143,7 +171,8 @@ pub enum Server<'a> {
     Stats {
         fps: Option<f64>,
         bitrate_bps: Option<f64>,
-        /// What the encoder is asked for, bit/s, and the most that a viewer may ask for. JPEG has a quality instead.
+        /// What the encoder is asked for, bit/s, and the most that a viewer may ask for. JPEG's quality follows it, unless
+        /// that is fixed.
         bitrate_asked_bps: u32,
         bitrate_most_bps: u32,
         viewers: usize,

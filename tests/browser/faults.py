@@ -197,6 +197,39 @@ def no_slot(test, browser):
             first.close()
 
 
+def slow_h264(test, browser):
+    """Where H.264 is too slow for the host the page is brought to JPEG on the same connection, and back where JPEG does not fit."""
+    with Gsk("--size", "2560x1440", "--fps", "120", "--bitrate", "200M", log=test.log) as gsk:
+        page = Page(browser, (960, 600))
+        page.open(gsk.url)
+        page.until("gsk.stats().via === 'webcodecs' && gsk.stats().painted > 0", 20)
+        # Whether anything was ever shown but a picture.
+        page.js("""window.blank = 0; setInterval(() => {
+            const seen = [...document.querySelectorAll('#picture > *')].filter(e => e.checkVisibility());
+            if (seen.length === 0) window.blank++;
+        }, 5); 0""")
+        page.until("gsk.stats().via === 'mjpeg' && gsk.stats().sink === 'image' && gsk.stats().painted > 3", 60)
+        stats, said = page.stats(), page.js("document.getElementById('notice').innerText")
+        assert "JPEG pictures, not H.264: this host is too slow for H.264" in said, said
+        page.key("i")
+        facts = page.until("document.getElementById('facts').innerText")
+        assert "too slow for H.264" in facts and "jpeg (software)" in facts, facts
+        test.shot(page, "jpeg")
+        assert stats["reconnects"] == 0 and stats["errors"] == [] and page.words() == "", stats
+        page.js("""new Promise(done => {
+            const other = new WebSocket(location.origin.replace('http', 'ws') + '/ws?video=none', 'gsk.v1');
+            other.onopen = () => { other.send(JSON.stringify({ type: 'quality', bitrate_bps: 1000000 })); setTimeout(done, 100); };
+        })""")
+        page.until("gsk.stats().via === 'webcodecs' && gsk.stats().sink === 'video track'", 30)
+        page.playing()
+        stats = page.stats()
+        test.say(f"there and back: {stats}; {page.js('blank')} looks at nothing")
+        assert stats["reconnects"] == 0 and stats["errors"] == [] and page.js("blank") == 0, (stats, page.js("blank"))
+        assert page.js("document.querySelectorAll('#picture canvas').length") == 1, "the other way has left"
+        test.shot(page, "h264")
+        page.check()
+
+
 def token(test, browser):
     """Without a token the page says which link is needed; with it, it plays, and the address bar forgets the token."""
     secret, file = "0123456789abcdef-secret", test.path(".token")

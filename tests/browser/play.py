@@ -1,4 +1,6 @@
 """The picture reaches the screen by each way: how often, how soon, and in which colours."""
+import json
+import os
 import re
 import struct
 import time
@@ -178,6 +180,75 @@ def colours(test, browser):
 
 
 colours.flags = SHADERS
+
+
+def codecs(test, browser):
+    """AV1 where it was asked for, on both ways that carry it; H.264, and a word, where the browser has no decoder."""
+    driver = json.loads(os.environ["GSK_TEST_DRIVER"])
+
+    def facts(page):
+        page.key("i")
+        page.until("document.getElementById('facts').innerText.includes('fps')")
+        return page.js("Object.fromEntries([...document.querySelectorAll('#facts dt')].map(d => [d.textContent, d.nextSibling.textContent]))")
+
+    with Gsk("--codec", "av1", "--size", "320x180", log=test.log, env=driver) as gsk:
+        for via in ("webcodecs", "mse"):
+            page = Page(browser)
+            page.open(f"{gsk.url}?via={via}")
+            page.playing()
+            # Not how often: what the stand-in writes is lossless, and takes its time.
+            page.until("gsk.stats().painted > 30", 30)
+            seen = facts(page)
+            test.say(seen)
+            assert re.fullmatch(r"av01\.0\.\d\dM\.08", seen["codec"]) and seen["encoder"] == "nvenc (hardware)", seen
+            stats = page.stats()
+            assert (stats["via"], stats["errors"]) == (via, []), stats
+            test.shot(page, f"av1-{via}")
+            page.check()
+            page.close()
+        # Who wants another is given it.
+        page = Page(browser)
+        page.open(f"{gsk.url}?codec=h264")
+        page.playing()
+        assert facts(page)["codec"].startswith("avc1.64"), facts(page)
+        page.close()
+    with Gsk("--codec", "hevc", "--size", "640x360", log=test.log, env=driver) as gsk:
+        for via in ("webcodecs", "mse"):
+            page = Page(browser)
+            page.open(f"{gsk.url}?via={via}")
+            page.playing()
+            page.until("!document.getElementById('notice').hidden")
+            told = page.js("document.getElementById('notice').textContent")
+            assert told == "This browser cannot decode HEVC. Now watching H.264.", told
+            seen = facts(page)
+            assert re.fullmatch(r"avc1\.64....?, as this browser cannot decode HEVC", seen["codec"]), seen
+            test.shot(page, f"hevc-{via}")
+            page.check()
+            page.close()
+        assert [e["codec"] for e in gsk.get("/status")["encoders"] if e["open"]] == ["h264"], "HEVC was never encoded"
+    # A worker that has no such encoder says so to who asks for it.
+    with Gsk("--size", "640x360", log=test.log) as gsk:
+        page = Page(browser)
+        page.open(f"{gsk.url}?codec=av1")
+        page.playing()
+        told = page.js("document.getElementById('notice').textContent")
+        assert told == "This worker encodes no AV1. Now watching H.264.", told
+        page.check()
+        page.close()
+    # What the engine converts itself looks as what gsk converts.
+    for words in (["--codec", "av1"], ["--codec", "av1", "--nvenc-input", "argb"], ["--nvenc-input", "argb"]):
+        card = ["--size", "640x480", "--pixel-format", "rgb24", *feeder("card", 640, 480)]
+        with Gsk(*words, *card, log=test.log, env=driver) as gsk:
+            page = Page(browser, (640, 480))
+            page.open(gsk.url)
+            page.until("gsk.stats().state === 'streaming' && probe.patches(1, 1)")
+            page.until("document.getElementById('bar').classList.contains('away')")
+            _compare(test, " ".join(words), page.js(f"probe.patches({feed.COLUMNS}, {feed.ROWS})"))
+            page.check()
+            page.close()
+
+
+codecs.flags = SHADERS
 
 
 def bare_mjpeg(test, browser):

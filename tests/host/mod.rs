@@ -11,8 +11,9 @@ use std::sync::{Arc, Mutex};
 
 use gsk::error::Result;
 use gsk::lease::{Limit, Pool as Slots, Slot};
-use gsk::pipeline::encode::{Config, Encoder, Unit, nvenc};
+use gsk::pipeline::encode::{Codec, Config, Encoder, Unit, nvenc};
 use gsk::pipeline::frame::{PixelFormat, Size};
+use gsk::pipeline::rate::Quality;
 use gsk::wire::message::HEADER;
 
 use crate::standin::{Event, Scene};
@@ -29,6 +30,7 @@ pub fn host_with(scene: &Scene, name: &str, environment: &[(&str, &str)]) -> tem
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", name, "--nocapture"]).env("GSK_TEST_INSIDE", dir.path());
     command.env_remove("NVIDIA_DRIVER_CAPABILITIES").env_remove("GSK_NVML_LIBRARY");
+    command.env_remove("GSK_NVJPEG_LIBRARY");
     let output = scene.apply(&mut command).envs(environment.iter().copied()).output().unwrap();
     let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
     assert!(output.status.success(), "{said}\n{:#?}", scene.log());
@@ -62,7 +64,8 @@ impl Out {
 }
 
 pub fn config(size: Size) -> Config {
-    Config { size, fps: 60.0, bitrate: 6_000_000, quality: 80 }
+    let (quality, nvenc) = (Quality::Auto, Default::default());
+    Config { codec: Codec::H264, size, fps: 60.0, bitrate: 6_000_000, quality, nvenc }
 }
 
 pub fn slots(dir: &Path) -> Slots {
@@ -79,20 +82,29 @@ pub fn slot_is_free(dir: &Path) -> bool {
 }
 
 pub fn open(dir: &Path, size: Size) -> (Box<dyn Encoder>, Out) {
+    open_as(dir, &config(size))
+}
+
+pub fn open_as(dir: &Path, config: &Config) -> (Box<dyn Encoder>, Out) {
     let out = Out::default();
     let into = out.clone();
     let output = Box::new(move |unit| into.0.lock().unwrap().push(unit));
-    (nvenc::open(&config(size), slot(dir), &[], output).expect("a session"), out)
+    (nvenc::open(config, slot(dir), &[], output).expect("a session"), out)
 }
 
-/// Pictures that FFmpeg makes of a stream.
+/// Pictures that FFmpeg makes of a stream of H.264.
 pub fn decode(dir: &Path, units: &[Unit], size: Size) -> Vec<Vec<u8>> {
-    let path = dir.join("stream.h264");
+    decode_as(Codec::H264, dir, units, size)
+}
+
+pub fn decode_as(codec: Codec, dir: &Path, units: &[Unit], size: Size) -> Vec<Vec<u8>> {
+    let path = dir.join("stream");
+    let format = if codec == Codec::Av1 { "obu" } else { codec.name() };
     fs::write(&path, units.iter().flat_map(|unit| unit.data[HEADER..].to_vec()).collect::<Vec<u8>>()).unwrap();
     let output = Command::new("ffmpeg")
-        .args(["-v", "error", "-xerror", "-f", "h264", "-i"])
+        .args(["-v", "error", "-xerror", "-f", format, "-i"])
         .arg(&path)
-        .args(["-fps_mode", "passthrough", "-f", "rawvideo", "-pix_fmt", "yuv420p", "-"])
+        .args(["-fps_mode", "drop", "-f", "rawvideo", "-pix_fmt", "yuv420p", "-"])
         .output()
         .unwrap();
     assert_eq!(String::from_utf8_lossy(&output.stderr), "");

@@ -10,6 +10,7 @@ use gsk::clock::now_us;
 use gsk::error::Error;
 use gsk::pipeline::encode;
 use gsk::pipeline::frame::{Frame, PixelFormat, Pixels, Pool};
+use gsk::pipeline::rate::Quality;
 use gsk::pipeline::source::y4m;
 use gsk::wire::message::HEADER;
 
@@ -38,10 +39,17 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         from.read_exact(&mut pixels)?;
         frames.push(Arc::new(pixels));
     }
-    let config = encode::Config { size: header.size, fps: header.fps, bitrate: bitrate.parse()?, quality: 80 };
     let done = Arc::new(Mutex::new((File::create(to)?, Vec::new(), 0usize)));
     let slots = encode::Slots::new(None, encode::WhenFull::Refuse, "perf-encode".into(), args[1].clone());
     let choice = <encode::Choice as clap::ValueEnum>::from_str(backend, true)?;
+    let config = encode::Config {
+        codec: choice.codec(),
+        size: header.size,
+        fps: header.fps,
+        bitrate: bitrate.parse()?,
+        quality: Quality::Fixed(80),
+        nvenc: Default::default(),
+    };
     let sink = || -> encode::Output {
         let sink = done.clone();
         Box::new(move |unit| {
@@ -52,8 +60,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             done.0.write_all(&unit.data[HEADER..]).expect("written");
         })
     };
-    let (mut encoder, _) =
-        encode::open(choice.codec(), choice, &config, &slots, encode::Past::default(), sink).map_err(Error::from)?;
+    let (mut encoder, _) = encode::open(choice, &config, &slots, encode::Past::default(), sink).map_err(Error::from)?;
     let mut cpu = 0;
     for (sequence, pixels) in frames.iter().enumerate() {
         let at = (sequence as f64 * 1e6 / header.fps) as u64;

@@ -13,8 +13,8 @@ use crate::standin::{Board, Foreign, Scene};
 use crate::viewer::{Got, Viewer};
 
 /// A machine of its own: a driver, and a lease directory that nobody else uses.
-struct Machine {
-    scene: Scene,
+pub struct Machine {
+    pub scene: Scene,
     home: tempfile::TempDir,
 }
 
@@ -23,7 +23,7 @@ const DRAWS: &str = "n=0; while :; do head -c 46080 /dev/urandom; n=$((n+1)); ec
                      sleep 0.03; done";
 
 impl Machine {
-    fn new(scene: Scene) -> Machine {
+    pub fn new(scene: Scene) -> Machine {
         Machine { scene, home: tempfile::tempdir().unwrap() }
     }
 
@@ -31,7 +31,7 @@ impl Machine {
         self.home.path().join("leases")
     }
 
-    fn worker(&self, number: usize, words: &[&str]) -> Gsk {
+    pub fn worker(&self, number: usize, words: &[&str]) -> Gsk {
         let instance = format!("omega-{number}");
         let mut all = vec!["--instance-id", &instance, "--size", "160x96", "--pixel-format", "rgb24"];
         all.extend(words);
@@ -41,7 +41,7 @@ impl Machine {
         })
     }
 
-    fn pool(&self) -> Pool {
+    pub fn pool(&self) -> Pool {
         Pool::at(&self.leases()).unwrap()
     }
 }
@@ -300,7 +300,7 @@ fn settings_that_do_nothing_are_refused() {
 }
 
 /// The next `config` that names this back end, and how long it took.
-fn config_of(viewer: &mut Viewer, backend: &str) -> (Value, Duration) {
+pub fn config_of(viewer: &mut Viewer, backend: &str) -> (Value, Duration) {
     let began = Instant::now();
     loop {
         let config = viewer.said("config");

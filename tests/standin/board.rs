@@ -85,6 +85,10 @@ impl Board {
         self.with("codecs", codecs.iter().map(|codec| codec.name()).collect::<Vec<_>>().join(","))
     }
 
+    pub fn without_intra_refresh(self) -> Board {
+        self.with("intra-refresh", "no")
+    }
+
     pub fn encoder_util(self, percent: u32) -> Board {
         self.with("encoder-util", percent)
     }

@@ -391,7 +391,7 @@ API int standin_context_board(const void *handle) {
     return board;
 }
 
-/* Whether these bytes are a context's device memory, for libnvidia-encode. */
+/* Whether these bytes are a context's device memory, for libnvidia-encode and libnvjpeg. */
 API bool standin_memory_holds(uint64_t address, size_t size, const struct context *context) {
     return device_memory(address, size, context) != NULL;
 }
@@ -403,6 +403,12 @@ API bool standin_stream_lives(void *stream, const struct context *context) {
     return object && object->context == context;
 }
 
+/* The calling thread's context if it lives, else NULL: for libnvjpeg. */
+API const void *standin_current_context(void) {
+    const struct context *context = current_context();
+    return context && context->alive ? context : NULL;
+}
+
 static void context_begins(struct context *context, int device) {
     context->device = device;
     context->board = board_of[device];
@@ -412,6 +418,8 @@ static void context_begins(struct context *context, int device) {
 
 static void context_ends(struct context *context) {
     objects_leak(context);
+    /* Who ends by a signal ends its contexts before, if it can. */
+    copies_tell();
     context->alive = false;
     bool others = false;
     for (unsigned i = 0; i < contexts; i++) others |= made[i]->alive && made[i]->board == context->board;

@@ -217,6 +217,10 @@ static void count_copy(bool from_device, bool to_device, size_t bytes) {
 }
 
 void copies_tell(void) {
+    static uint64_t told = UINT64_MAX;
+    uint64_t calls = copies[0][1].calls + copies[1][0].calls + copies[1][1].calls;
+    if (calls == told) return;
+    told = calls;
 #define FIELDS(from, to) (unsigned long long)copies[from][to].calls, (unsigned long long)copies[from][to].bytes
     scene_log("copies", "htod=%llu htod-bytes=%llu dtoh=%llu dtoh-bytes=%llu dtod=%llu dtod-bytes=%llu", FIELDS(0, 1),
               FIELDS(1, 0), FIELDS(1, 1));

@@ -6,69 +6,8 @@
 
 #define LOG2_MAX_FRAME_NUM 8
 
-/* --- bits --- */
-
-/* The bits of one NAL unit before emulation prevention. */
-struct bits {
-    struct bytes out;
-    uint32_t held;
-    unsigned count; /* bits held, below 8 */
-};
-
-static void room_for(struct bytes *bytes, size_t more) {
-    if (bytes->length + more <= bytes->room) return;
-    bytes->room = (bytes->length + more) * 2;
-    bytes->at = realloc(bytes->at, bytes->room);
-    if (!bytes->at) abort();
-}
-
-static void append(struct bytes *bytes, const void *from, size_t length) {
-    room_for(bytes, length);
-    memcpy(bytes->at + bytes->length, from, length);
-    bytes->length += length;
-}
-
-static void put(struct bits *bits, unsigned width, uint32_t value) {
-    while (width--) {
-        bits->held = bits->held << 1 | (value >> width & 1);
-        if (++bits->count == 8) {
-            uint8_t byte = (uint8_t)bits->held;
-            append(&bits->out, &byte, 1);
-            bits->count = 0;
-        }
-    }
-}
-
-static void put_ue(struct bits *bits, uint32_t value) {
-    unsigned width = 0;
-    while ((value + 1) >> width > 1) width++;
-    put(bits, width, 0);
-    put(bits, width + 1, value + 1);
-}
-
-static void put_se(struct bits *bits, int32_t value) {
-    put_ue(bits, value > 0 ? (uint32_t)value * 2 - 1 : (uint32_t)-value * 2);
-}
-
-static void align_with_zeros(struct bits *bits) {
-    if (bits->count) put(bits, 8 - bits->count, 0);
-}
-
-/* Ends the NAL unit (7.3.2.11), and appends it with its start code and emulation prevention (7.4.1). */
-static void end_nal(struct bits *bits, uint8_t header, struct bytes *out) {
-    put(bits, 1, 1);
-    align_with_zeros(bits);
-    const uint8_t *from = bits->out.at;
-    size_t length = bits->out.length, plain = 0;
-    append(out, (const uint8_t[]){0, 0, 0, 1, header}, 5);
-    for (size_t i = 2; i < length; i++) {
-        if (from[i] > 3 || from[i - 1] || from[i - 2] || i - plain < 2) continue;
-        append(out, from + plain, i - plain);
-        append(out, (const uint8_t[]){3}, 1);
-        plain = i;
-    }
-    append(out, from + plain, length - plain);
-    bits->out.length = 0;
+static void end_h264(struct bits *bits, uint8_t header, struct bytes *out) {
+    end_nal(bits, &header, 1, out);
 }
 
 /* --- parameter sets --- */
@@ -220,9 +159,9 @@ static void put_pps(struct bits *b, const struct h264 *h) {
 void h264_headers(const struct h264 *h, struct bytes *out) {
     struct bits bits = {0};
     put_sps(&bits, h);
-    end_nal(&bits, 0x67, out);
+    end_h264(&bits, 0x67, out);
     put_pps(&bits, h);
-    end_nal(&bits, 0x68, out);
+    end_h264(&bits, 0x68, out);
     free(bits.out.at);
 }
 
@@ -262,6 +201,26 @@ static struct macroblock macroblock_at(const struct h264 *h, const uint8_t *plan
     return mb;
 }
 
+/* D.1.8: a decoder that begins here has whole pictures after `frames` more. */
+static void put_recovery_point(struct bits *b, unsigned frames) {
+    struct bits payload = {0};
+    put_ue(&payload, frames);
+    put(&payload, 1, 1); /* exact_match_flag */
+    put(&payload, 1, 0); /* broken_link_flag */
+    put(&payload, 2, 0); /* changing_slice_group_idc */
+    if (payload.count) put(&payload, 1, 1);
+    align_with_zeros(&payload);
+    put(b, 8, 6); /* payloadType */
+    put(b, 8, (uint32_t)payload.out.length);
+    for (size_t i = 0; i < payload.out.length; i++) put(b, 8, payload.out.at[i]);
+    free(payload.out.at);
+}
+
+bool refreshed(const struct refresh *refresh, unsigned column, unsigned columns) {
+    if (!refresh->frames || refresh->at >= refresh->frames) return false;
+    return column * refresh->frames / columns == refresh->at;
+}
+
 static bool same(const struct macroblock *a, const struct macroblock *b) {
     for (unsigned i = 0; i < 32; i++)
         if (memcmp(a->row[i], b->row[i], i < 16 ? 16 : 8)) return false;
@@ -277,7 +236,7 @@ static void put_slice_data(struct bits *b, const struct h264 *h, enum picture ki
         struct macroblock now = macroblock_at(h, planes, at % across, at / across);
         if (kind == PICTURE_P) {
             struct macroblock before = macroblock_at(h, h->reference, at % across, at / across);
-            if (same(&now, &before)) {
+            if (same(&now, &before) && !refreshed(&h->refresh, at % across, across)) {
                 skipped++;
                 counts[1]++;
                 continue;
@@ -301,9 +260,13 @@ void h264_picture(struct h264 *h, enum picture kind, bool headers, const uint8_t
     room_for(&bits.out, size + size / 8);
     if (h->aud) {
         put(&bits, 3, kind == PICTURE_P ? 1 : 0); /* primary_pic_type: I and P, or I only */
-        end_nal(&bits, 0x09, out);
+        end_h264(&bits, 0x09, out);
     }
     if (headers) h264_headers(h, out);
+    if (h->recovery_point && h->refresh.frames && h->refresh.at == 0) {
+        put_recovery_point(&bits, h->refresh.frames - 1);
+        end_h264(&bits, 0x06, out);
+    }
     if (kind == PICTURE_IDR) {
         h->frame_num = 0;
         h->idr_id ^= 1; /* two that follow each other differ (7.4.3) */
@@ -313,7 +276,7 @@ void h264_picture(struct h264 *h, enum picture kind, bool headers, const uint8_t
         unsigned first = rows * slice / slices * across, end = rows * (slice + 1) / slices * across;
         put_slice_header(&bits, h, kind, first);
         put_slice_data(&bits, h, kind, planes, first, end, counts);
-        end_nal(&bits, kind == PICTURE_IDR ? 0x65 : 0x41, out);
+        end_h264(&bits, kind == PICTURE_IDR ? 0x65 : 0x41, out);
     }
     free(bits.out.at);
     h->frame_num = (h->frame_num + 1) % (1u << LOG2_MAX_FRAME_NUM);

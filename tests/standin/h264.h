@@ -3,9 +3,7 @@
 #ifndef STANDIN_H264_H
 #define STANDIN_H264_H
 
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "bits.h"
 
 struct vui {
     bool overscan_info_present, overscan_appropriate;
@@ -18,6 +16,15 @@ struct vui {
     bool bitstream_restriction;
 };
 
+/* Where a wave of intra coding is that goes over the picture's columns in so many frames; `at` from 0, and 0 frames
+ * for none. */
+struct refresh {
+    unsigned frames, at;
+};
+
+/* Whether a column of blocks is to be coded now, whatever it shows. */
+bool refreshed(const struct refresh *refresh, unsigned column, unsigned columns);
+
 struct h264 {
     unsigned width, height; /* even */
     unsigned profile;       /* profile_idc: 66, 77 or 100 */
@@ -26,17 +33,14 @@ struct h264 {
     unsigned slices;
     bool aud;
     struct vui vui;
+    struct refresh refresh;
+    bool recovery_point; /* tell where a wave begins */
     /* The writer's own: */
     unsigned frame_num, idr_id;
     uint8_t *reference; /* the picture before: planes Y, Cb, Cr of whole macroblocks */
 };
 
 enum picture { PICTURE_P, PICTURE_I, PICTURE_IDR };
-
-struct bytes {
-    uint8_t *at;
-    size_t length, room;
-};
 
 /* The lowest level that holds the size, rate (pictures a second) and bits a second, as a level_idc (Table A-1). */
 unsigned h264_level(unsigned width, unsigned height, double fps, uint64_t bitrate);

@@ -1,5 +1,5 @@
-//! The stand-in NVIDIA driver for tests: libnvidia-ml, libnvidia-encode and libcuda as small shared libraries, which act out a
-//! scene. The scene's format, what the libraries check and what they log stand in `scene.h`.
+//! The stand-in NVIDIA driver for tests: libnvidia-ml, libnvidia-encode and libcuda as small shared libraries, and libnvjpeg,
+//! which comes with the toolkit and not with the driver. They act out a scene. The scene's format, what the libraries check and what they log stand in `scene.h`.
 //!
 //! A [`Scene`] is a folder with a scene file and links to the libraries that this scene's host has. Programs get it through
 //! [`Scene::apply`]; every method that changes a scene replaces its file at once, and programs that run follow at their
@@ -23,10 +23,11 @@ pub use seen::{Event, Session};
 const NVML: &str = "libnvidia-ml.so.1";
 const NVENC: &str = "libnvidia-encode.so.1";
 const CUDA: &str = "libcuda.so.1";
+const NVJPEG: &str = "libnvjpeg.so.12";
 /// Each library's sources beside those of the core. The last is no library but the program that lists sessions.
-const TARGETS: [(&str, &[&str]); 4] = [
+const TARGETS: [(&str, &[&str]); 5] = [
     (NVML, &["nvml.c"]),
-    (NVENC, &["nvenc.c", "nvenc_config.c", "nvenc_buffer.c", "nvenc_picture.c", "h264.c"]),
+    (NVENC, &["nvenc.c", "nvenc_config.c", "nvenc_buffer.c", "nvenc_picture.c", "h264.c", "hevc.c", "av1.c", "bits.c"]),
     (
         CUDA,
         &[
@@ -39,6 +40,7 @@ const TARGETS: [(&str, &[&str]); 4] = [
             "cuda_convert.cc",
         ],
     ),
+    (NVJPEG, &["nvjpeg.c", "jpeg.c"]),
     ("sessions", &["sessions.c"]),
 ];
 /// What `cuda_convert.cc` compiles as C++.
@@ -97,6 +99,9 @@ fn compile(sources: &Path, into: &Path) {
             command.args(["-shared", "-Wl,-z,nodelete"]).arg(format!("-Wl,-soname,{name}"));
         }
         command.args(files.iter().chain(&CORE).map(|file| sources.join(file))).args(["-ldl", "-lpthread"]);
+        if name == NVENC {
+            command.arg("-laom");
+        }
         let output = command.output().unwrap_or_else(|error| panic!("{compiler:?}: {error}"));
         assert!(output.status.success(), "{command:?}\n{}", String::from_utf8_lossy(&output.stderr));
     }
@@ -208,6 +213,18 @@ impl Scene {
 
     pub fn without_cuda(&mut self) -> &mut Scene {
         self.without(CUDA)
+    }
+
+    /// The toolkit's libnvjpeg is on this host, where the loader finds it.
+    pub fn with_nvjpeg(&mut self) -> &mut Scene {
+        let library = Scene::nvjpeg();
+        std::os::unix::fs::symlink(library, self.libraries().join(NVJPEG)).unwrap();
+        self
+    }
+
+    /// Where libnvjpeg is that no scene has by itself.
+    pub fn nvjpeg() -> PathBuf {
+        Driver::build().dir.join(NVJPEG)
     }
 
     fn without(&mut self, library: &str) -> &mut Scene {

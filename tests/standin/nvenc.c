@@ -186,6 +186,8 @@ static int nvEncDestroyEncoder(void *handle) {
     scene_log("close", "session=%u frames=%llu", e->session, (unsigned long long)e->frames);
     free(e->planes);
     free(e->h264.reference);
+    free(e->hevc.reference);
+    av1_end(&e->av1);
     free(e);
     return OK;
 }
@@ -216,7 +218,11 @@ static unsigned codecs_of(const struct encoder *e, guid_t guids[3]) {
     return count;
 }
 
-static bool encodes(const struct encoder *e, const guid_t *codec) {
+enum codec codec_of_guid(const guid_t *codec) {
+    return same_guid(codec, &GUID_HEVC) ? CODEC_HEVC : same_guid(codec, &GUID_AV1) ? CODEC_AV1 : CODEC_H264;
+}
+
+bool encodes(const struct encoder *e, const guid_t *codec) {
     guid_t guids[3];
     unsigned count = codecs_of(e, guids), i = 0;
     while (i < count && !same_guid(&guids[i], codec)) i++;
@@ -246,6 +252,8 @@ static int nvEncGetEncodeGUIDs(void *handle, guid_t *into, unsigned room, unsign
 }
 
 static const guid_t profiles[] = {GUID_AUTOSELECT, GUID_BASELINE, GUID_MAIN, GUID_HIGH, GUID_CONSTRAINED_HIGH};
+static const guid_t hevc_profiles[] = {GUID_AUTOSELECT, GUID_HEVC_MAIN};
+static const guid_t av1_profiles[] = {GUID_AUTOSELECT, GUID_AV1_MAIN};
 static const guid_t presets[PRESETS] = GUID_PRESETS;
 static const uint32_t formats[] = {FORMAT_NV12, FORMAT_YV12, FORMAT_IYUV, FORMAT_ARGB, FORMAT_ABGR};
 
@@ -265,7 +273,33 @@ static const uint32_t formats[] = {FORMAT_NV12, FORMAT_YV12, FORMAT_IYUV, FORMAT
         return OK;                                                                                     \
     }
 
-COUNT_AND_LIST(nvEncGetEncodeProfileGUIDCount, nvEncGetEncodeProfileGUIDs, guid_t, profiles)
+static unsigned profiles_of(const guid_t *codec, const guid_t **list) {
+    switch (codec_of_guid(codec)) {
+    case CODEC_HEVC: *list = hevc_profiles; return sizeof hevc_profiles / sizeof *hevc_profiles;
+    case CODEC_AV1: *list = av1_profiles; return sizeof av1_profiles / sizeof *av1_profiles;
+    default: *list = profiles; return sizeof profiles / sizeof *profiles;
+    }
+}
+
+static int nvEncGetEncodeProfileGUIDCount(void *handle, guid_t codec, unsigned *count) {
+    const guid_t *list;
+    ENTER(handle);
+    REQUIRE(count, INVALID_POINTER, "null");
+    REQUIRE(encodes(e, &codec), INVALID_PARAM, "codec");
+    *count = profiles_of(&codec, &list);
+    return OK;
+}
+
+static int nvEncGetEncodeProfileGUIDs(void *handle, guid_t codec, guid_t *into, unsigned room, unsigned *count) {
+    const guid_t *list;
+    ENTER(handle);
+    REQUIRE(into && count, INVALID_POINTER, "null");
+    REQUIRE(encodes(e, &codec), INVALID_PARAM, "codec");
+    unsigned known = profiles_of(&codec, &list);
+    list_out(list, sizeof *list, known, into, room, count);
+    return OK;
+}
+
 COUNT_AND_LIST(nvEncGetEncodePresetCount, nvEncGetEncodePresetGUIDs, guid_t, presets)
 COUNT_AND_LIST(nvEncGetInputFormatCount, nvEncGetInputFormats, uint32_t, formats)
 
@@ -283,6 +317,7 @@ static int nvEncGetEncodeCaps(void *handle, guid_t codec, struct caps_param *par
     case 17: *value = 4096; break;
     case 19:
     case 20: *value = 1; break;     /* size and rate change while it runs */
+    case 25: *value = scene_now()->board[e->board].intra_refresh; break;
     case 26: *value = 1; break;     /* VBV size */
     case 28: *value = 1; break;     /* references invalidated */
     case 31: *value = 65536; break; /* macroblocks */
@@ -291,6 +326,7 @@ static int nvEncGetEncodeCaps(void *handle, guid_t codec, struct caps_param *par
     case 45: *value = 145; break; /* size, at least */
     case 46: *value = 49; break;
     case 49: *value = (int)scene_now()->board[e->board].engines; break;
+    case 50: *value = scene_now()->board[e->board].intra_refresh && !same_guid(&codec, &GUID_AV1); break;
     default: *value = 0;
     }
     return OK;
@@ -305,7 +341,7 @@ unsigned preset_number(const guid_t *preset) {
 }
 
 /* As the driver's: with the tunings of quality, B pictures and a short GOP; with those of latency, neither. */
-void preset_fill(struct config *config, unsigned preset, uint32_t tuning) {
+void preset_fill(struct config *config, const guid_t *codec, unsigned preset, uint32_t tuning) {
     bool low_latency = tuning == TUNING_LOW_LATENCY || tuning == TUNING_ULTRA_LOW_LATENCY;
     *config = (struct config){.version = CONFIG_VERSION, .profile = GUID_AUTOSELECT, .frame_field = FRAME_FIELD_FRAME};
     config->gop_length = low_latency ? INFINITE_GOP : 250;
@@ -315,8 +351,21 @@ void preset_fill(struct config *config, unsigned preset, uint32_t tuning) {
                                     .key_frame_scale = low_latency,
                                     .average_bitrate = 5000000,
                                     .max_bitrate = low_latency ? 5000000 : 7500000};
-    config->h264.idr_period = config->gop_length;
-    config->h264.chroma_format = 1;
+    switch (codec_of_guid(codec)) {
+    case CODEC_H264:
+        config->h264.idr_period = config->gop_length;
+        config->h264.chroma_format = 1;
+        break;
+    case CODEC_HEVC:
+        config->hevc.idr_period = config->gop_length;
+        config->hevc.bits = 1 << 9;
+        break;
+    case CODEC_AV1:
+        config->av1.idr_period = config->gop_length;
+        config->av1.level = AV1_ANY_LEVEL;
+        config->av1.bits = 1 << 7;
+        break;
+    }
 }
 
 static int nvEncGetEncodePresetConfigEx(void *handle, guid_t codec, guid_t preset, uint32_t tuning,
@@ -327,7 +376,7 @@ static int nvEncGetEncodePresetConfigEx(void *handle, guid_t codec, guid_t prese
     REQUIRE(encodes(e, &codec), INVALID_PARAM, "codec");
     REQUIRE(preset_number(&preset), UNSUPPORTED_PARAM, "preset");
     REQUIRE(tuning >= TUNING_HIGH_QUALITY && tuning <= TUNING_LOSSLESS, INVALID_PARAM, "tuning");
-    preset_fill(&parameters->config, preset_number(&preset), tuning);
+    preset_fill(&parameters->config, &codec, preset_number(&preset), tuning);
     return OK;
 }
 

@@ -8,7 +8,9 @@
 #ifndef STANDIN_NVENC_H
 #define STANDIN_NVENC_H
 
+#include "av1.h"
 #include "h264.h"
+#include "hevc.h"
 #include "nvenc_abi.h"
 #include "state.h"
 
@@ -50,9 +52,15 @@ struct encoder {
     struct initialize initialize; /* its `config` is not used */
     struct config config;
     unsigned max_width, max_height;
+    enum codec codec;
+    unsigned width, height;
     struct h264 h264;
-    uint8_t *planes;
-    uint64_t frames, since_idr, ready_ns;
+    struct hevc hevc;
+    struct av1 av1;
+    bool aud, repeats_headers, disables_headers;
+    unsigned refresh_period, refresh_frames; /* 0: none */
+    uint8_t *planes;                         /* laid out as H.264's, whatever the codec */
+    uint64_t frames, since_idr, since_refresh, ready_ns;
     struct encode_stat stat;
     struct item *items;
     char error[256];
@@ -95,7 +103,12 @@ void item_free(struct encoder *e, struct item *item);
 bool same_guid(const guid_t *a, const guid_t *b);
 /* 1 to 7, or 0 if it is none. */
 unsigned preset_number(const guid_t *preset);
-void preset_fill(struct config *config, unsigned preset, uint32_t tuning);
+void preset_fill(struct config *config, const guid_t *codec, unsigned preset, uint32_t tuning);
+/* Whether the encoder's board encodes a codec; which one it is. */
+bool encodes(const struct encoder *e, const guid_t *codec);
+enum codec codec_of_guid(const guid_t *codec);
+/* Appends the parameter sets. */
+void headers_of(struct encoder *e, struct bytes *out);
 /* Bytes that a picture of this format and size takes, or 0 for a format that is not encoded. */
 size_t picture_bytes(uint32_t format, unsigned width, unsigned height, unsigned pitch);
 /* The board of a context of the stand-in libcuda, or -1. */

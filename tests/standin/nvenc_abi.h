@@ -90,6 +90,8 @@ static_assert(sizeof(guid_t) == 16, "GUID");
 #define GUID_MAIN ((guid_t){0x60b5c1d4, 0x67fe, 0x4790, {0x94, 0xd5, 0xc4, 0x72, 0x6d, 0x7b, 0x6e, 0x6d}})
 #define GUID_HIGH ((guid_t){0xe7cbc309, 0x4f7a, 0x4b89, {0xaf, 0x2a, 0xd5, 0x37, 0xc9, 0x2b, 0xe3, 0x10}})
 #define GUID_CONSTRAINED_HIGH ((guid_t){0xaec1bd87, 0xe85b, 0x48f2, {0x84, 0xc3, 0x98, 0xbc, 0xa6, 0x28, 0x50, 0x72}})
+#define GUID_HEVC_MAIN ((guid_t){0xb514c39a, 0xb55b, 0x40fa, {0x87, 0x8f, 0xf1, 0x25, 0x3b, 0x4d, 0xfd, 0xec}})
+#define GUID_AV1_MAIN ((guid_t){0x5f2a39f5, 0xf14e, 0x4f95, {0x9a, 0x9e, 0xb7, 0x6d, 0x56, 0x8f, 0xcf, 0x97}})
 /* P1 to P7. */
 #define GUID_PRESETS                                                                          \
     {                                                                                         \
@@ -155,7 +157,14 @@ static_assert(sizeof(struct vui_params) == 112 && offsetof(struct vui_params, pr
               "NV_ENC_CONFIG_H264_VUI_PARAMETERS");
 
 /* Bits of `h264_config.bits` */
-enum { H264_OUTPUT_AUD = 1 << 6, H264_DISABLE_HEADERS = 1 << 7, H264_REPEAT_HEADERS = 1 << 12, H264_VFR = 1 << 13 };
+enum {
+    H264_OUTPUT_AUD = 1 << 6,
+    H264_DISABLE_HEADERS = 1 << 7,
+    H264_RECOVERY_POINT = 1 << 9,
+    H264_INTRA_REFRESH = 1 << 10,
+    H264_REPEAT_HEADERS = 1 << 12,
+    H264_VFR = 1 << 13
+};
 
 struct h264_config {
     uint32_t bits, level, idr_period, separate_planes, disable_deblocking, temporal_layers, sps_id, pps_id,
@@ -170,6 +179,52 @@ static_assert(sizeof(struct h264_config) == 1792 && offsetof(struct h264_config,
                   offsetof(struct h264_config, chroma_format) == 192 && offsetof(struct h264_config, reserved2) == 1280,
               "NV_ENC_CONFIG_H264");
 
+/* Bits of `hevc_config.bits` */
+enum {
+    HEVC_OUTPUT_AUD = 1 << 4,
+    HEVC_DISABLE_HEADERS = 1 << 6,
+    HEVC_REPEAT_HEADERS = 1 << 7,
+    HEVC_INTRA_REFRESH = 1 << 8,
+    HEVC_CHROMA_FORMAT = 3 << 9,
+    HEVC_BIT_DEPTH = 7 << 11,
+    HEVC_RECOVERY_POINT = 1 << 18
+};
+
+struct hevc_config {
+    uint32_t level, tier, min_unit, max_unit, bits, idr_period, intra_refresh_period, intra_refresh_count,
+        max_references, ltr_frames, vps_id, sps_id, pps_id, slice_mode, slice_data, max_temporal_layers;
+    struct vui_params vui;
+    uint32_t ltr_trust, b_as_reference, references_l0, references_l1, reserved1[214];
+    void *reserved2[64];
+};
+static_assert(sizeof(struct hevc_config) == 1560 && offsetof(struct hevc_config, vui) == 64 &&
+                  offsetof(struct hevc_config, reserved2) == 1048,
+              "NV_ENC_CONFIG_HEVC");
+
+/* Bits of `av1_config.bits` */
+enum {
+    AV1_ANNEX_B = 1 << 0,
+    AV1_DISABLE_HEADERS = 1 << 4,
+    AV1_REPEAT_HEADERS = 1 << 5,
+    AV1_INTRA_REFRESH = 1 << 6,
+    AV1_CHROMA_FORMAT = 3 << 7,
+    AV1_BIT_DEPTHS = 63 << 12
+};
+enum { AV1_ANY_LEVEL = 24 };
+
+struct av1_config {
+    uint32_t level, tier, min_part, max_part, bits, idr_period, intra_refresh_period, intra_refresh_count,
+        max_references, tile_columns, tile_rows;
+    uint32_t *tile_widths, *tile_heights;
+    uint32_t max_temporal_layers, primaries, transfer, matrix, full_range, chroma_position, b_as_reference;
+    void *film_grain;
+    uint32_t forward_references, backward_references, reserved1[235];
+    void *reserved2[62];
+};
+static_assert(sizeof(struct av1_config) == 1552 && offsetof(struct av1_config, tile_widths) == 48 &&
+                  offsetof(struct av1_config, primaries) == 68 && offsetof(struct av1_config, film_grain) == 96,
+              "NV_ENC_CONFIG_AV1");
+
 struct config {
     uint32_t version;
     guid_t profile;
@@ -177,7 +232,11 @@ struct config {
     int32_t frame_interval_p;
     uint32_t monochrome, frame_field, mv_precision;
     struct rc_params rc;
-    struct h264_config h264;
+    union {
+        struct h264_config h264;
+        struct hevc_config hevc;
+        struct av1_config av1;
+    };
     uint32_t reserved[278];
     void *reserved2[64];
 };

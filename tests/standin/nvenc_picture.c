@@ -78,7 +78,7 @@ static void extend(uint8_t *plane, unsigned stride, unsigned rows, unsigned widt
 
 static void convert(struct encoder *e, const struct item *in) {
     struct planes to = planes_of(e);
-    unsigned width = e->h264.width, height = e->h264.height;
+    unsigned width = e->width, height = e->height;
     if (in->format == FORMAT_ARGB || in->format == FORMAT_ABGR)
         from_rgb(&to, in, width, height, in->format == FORMAT_ABGR);
     else from_yuv(&to, in, width, height);
@@ -90,7 +90,8 @@ static void convert(struct encoder *e, const struct item *in) {
 /* --- pictures in --- */
 
 static enum picture kind_of(struct encoder *e, uint32_t flags) {
-    uint32_t period = e->config.h264.idr_period ? e->config.h264.idr_period : e->config.gop_length;
+    const uint32_t by_codec[] = {e->config.h264.idr_period, e->config.hevc.idr_period, e->config.av1.idr_period};
+    uint32_t period = by_codec[e->codec] ? by_codec[e->codec] : e->config.gop_length;
     if (e->config.gop_length < period) period = e->config.gop_length;
     bool due =
         e->frames == 0 || e->idr_due || (flags & FORCE_IDR) || (period != INFINITE_GOP && e->since_idr >= period);
@@ -109,15 +110,43 @@ static void record(struct encoder *e, uint64_t started_ns) {
     state_unlock();
 }
 
+/* Where the wave of intra refresh is in this picture; an IDR begins one anew behind it. */
+static struct refresh wave_of(struct encoder *e, enum picture kind) {
+    if (kind == PICTURE_IDR || !e->refresh_period) {
+        e->since_refresh = 0;
+        return (struct refresh){0};
+    }
+    return (struct refresh){.frames = e->refresh_frames, .at = (unsigned)(e->since_refresh++ % e->refresh_period)};
+}
+
+/* One access unit of e->planes. */
+static void write_picture(struct encoder *e, enum picture kind, bool headers, struct item *out) {
+    struct refresh wave = wave_of(e, kind);
+    switch (e->codec) {
+    case CODEC_H264:
+        e->h264.refresh = wave;
+        h264_picture(&e->h264, kind, headers, e->planes, &out->data, out->counts);
+        break;
+    case CODEC_HEVC:
+        e->hevc.refresh = wave;
+        hevc_picture(&e->hevc, kind, headers, e->planes, &out->data, out->counts);
+        break;
+    case CODEC_AV1:
+        /* Its refresh is logged and no more: the wave is the encoder's own affair, which the format has no word for. */
+        out->counts[0] = out->counts[1] = 0;
+        av1_picture(&e->av1, kind == PICTURE_IDR, e->planes, &out->data);
+        break;
+    }
+}
+
 static void encode(struct encoder *e, const struct pic_params *p, struct item *in, struct item *out) {
     uint64_t started_ns = clock_ns();
     enum picture kind = kind_of(e, p->flags);
-    uint32_t bits = e->config.h264.bits;
-    bool wanted = e->frames == 0 || e->headers_due || bits & H264_REPEAT_HEADERS;
-    bool headers = (kind == PICTURE_IDR && wanted && !(bits & H264_DISABLE_HEADERS)) || p->flags & OUTPUT_HEADERS;
+    bool wanted = e->frames == 0 || e->headers_due || e->repeats_headers;
+    bool headers = (kind == PICTURE_IDR && wanted && !e->disables_headers) || p->flags & OUTPUT_HEADERS;
     convert(e, in);
     out->data.length = 0;
-    h264_picture(&e->h264, kind, headers, e->planes, &out->data, out->counts);
+    write_picture(e, kind, headers, out);
     if (kind == PICTURE_IDR) e->idr_due = e->headers_due = false;
     record(e, started_ns);
     out->filled = true;
@@ -158,9 +187,9 @@ int nvEncEncodePicture(void *handle, struct pic_params *parameters) {
         REQUIRE(!out->filled, ENCODER_BUSY, "the bitstream buffer holds a picture that was not read");
         REQUIRE(parameters->structure == PIC_STRUCT_FRAME, INVALID_PARAM, "pictureStruct");
         REQUIRE(parameters->format == in->format, INVALID_PARAM, "bufferFmt is not the input's");
-        REQUIRE(parameters->width == e->h264.width && parameters->height == e->h264.height, INVALID_PARAM,
+        REQUIRE(parameters->width == e->width && parameters->height == e->height, INVALID_PARAM,
                 "size is not the encoder's");
-        REQUIRE(in->width >= e->h264.width && in->height >= e->h264.height, INVALID_PARAM,
+        REQUIRE(in->width >= e->width && in->height >= e->height, INVALID_PARAM,
                 "the input is smaller than the picture");
         REQUIRE(cuda_board(e->context) >= 0, INVALID_DEVICE, "the context is destroyed");
         size_t size = picture_bytes(in->format, in->width, in->height, in->pitch);
@@ -206,7 +235,7 @@ int nvEncLockBitstream(void *handle, struct lock_bitstream *parameters) {
     item->source = NULL;
     parameters->frame_index = item->frame;
     parameters->status = 0;
-    parameters->slices = e->h264.slices;
+    parameters->slices = e->codec == CODEC_H264 ? e->h264.slices : 1;
     parameters->size = (uint32_t)item->data.length;
     parameters->timestamp = item->timestamp;
     parameters->duration = item->duration;

@@ -138,6 +138,7 @@ static void read_board(const struct reader *at, struct scene *scene) {
                             .cc_minor = 6,
                             .engines = 1,
                             .codecs = 3,
+                            .intra_refresh = true,
                             .capacity = 100,
                             .mem_total = 8192 * MIB};
     snprintf(board->uuid, sizeof board->uuid, "GPU-00000000-0000-4000-8000-%012x", index);
@@ -158,6 +159,7 @@ static void read_board(const struct reader *at, struct scene *scene) {
         } else if ((v = value_of(word, "engines"))) board->engines = (unsigned)number(at, v);
         else if ((v = value_of(word, "geforce"))) geforce = yes_or_no(at, v);
         else if ((v = value_of(word, "codecs"))) read_codecs(at, board, v);
+        else if ((v = value_of(word, "intra-refresh"))) board->intra_refresh = yes_or_no(at, v);
         else if ((v = value_of(word, "encoder-util"))) board->encoder_util = (unsigned)number(at, v);
         else if ((v = value_of(word, "decoder-util"))) board->decoder_util = (unsigned)number(at, v);
         else if ((v = value_of(word, "gpu-util"))) board->gpu_util = (unsigned)number(at, v);
@@ -241,6 +243,7 @@ static void read_fault(const struct reader *at, struct scene *scene, enum troubl
         if (value_of(word, "call") && word[length - 1] == '+') fault->onwards = true, word[length - 1] = 0;
         if ((v = value_of(word, "call"))) fault->call = number(at, v);
         else if (trouble == FAULT && (v = value_of(word, "code"))) fault->code = (int)number(at, v), code = true;
+        else if (!strcmp(word, "anew=yes")) fault->anew = true;
         else if (trouble == HANG && (v = value_of(word, "ms"))) fault->ms = (int64_t)number(at, v);
         else die(at, "no such key", word);
     }
@@ -277,6 +280,7 @@ static void read_statement(const struct reader *at, struct scene *scene) {
     else if (!strcmp(word, "fault")) read_fault(at, scene, FAULT);
     else if (!strcmp(word, "hang")) read_fault(at, scene, HANG);
     else if (!strcmp(word, "crash")) read_fault(at, scene, CRASH);
+    else if (!strcmp(word, "trace") && !strcmp(only_word(at), "calls")) scene->trace = true;
     else if (!strcmp(word, "board")) read_board(at, scene);
     else if (!strcmp(word, "foreign")) read_foreign(at, scene);
     else if (!strcmp(word, "process")) read_process(at, scene);
@@ -308,6 +312,20 @@ static struct scene *read_scene(const char *path, FILE *file) {
 
 /* --- the scene as it is now --- */
 
+/* Calls so far, by function; `mutex` guards it. */
+static struct {
+    const char *name;
+    uint64_t calls;
+} counted[MAX_FUNCTIONS];
+static unsigned functions;
+
+/* What is counted anew begins with what was called so far. */
+static void count_anew(struct scene *scene) {
+    for (unsigned i = 0; i < scene->faults; i++)
+        for (unsigned k = 0; scene->fault[i].anew && k < functions; k++)
+            if (!strcmp(counted[k].name, scene->fault[i].function)) scene->fault[i].before = counted[k].calls;
+}
+
 void scene_path(char path[PATH_MAX], const char *suffix) {
     snprintf(path, PATH_MAX, "%s%s", getenv("GSK_STANDIN"), suffix);
 }
@@ -330,7 +348,10 @@ const struct scene *scene_now(void) {
         if (!file && !scene) die(&(struct reader){.path = path}, "cannot be opened", strerror(errno));
         if (file) {
             if (fstat(fileno(file), &seen)) die(&(struct reader){.path = path}, "cannot be read", strerror(errno));
-            scene = read_scene(path, file);
+            struct scene *fresh = read_scene(path, file);
+            count_anew(fresh);
+            fresh->older = scene;
+            scene = fresh;
             fclose(file);
         }
     }
@@ -340,16 +361,11 @@ const struct scene *scene_now(void) {
 }
 
 static uint64_t count_call(const char *function) {
-    static struct {
-        const char *name;
-        uint64_t calls;
-    } seen[MAX_FUNCTIONS];
-    static unsigned functions;
     pthread_mutex_lock(&mutex);
     unsigned i = 0;
-    while (i < functions && strcmp(seen[i].name, function)) i++;
-    if (i == functions && functions < MAX_FUNCTIONS) seen[functions++].name = function;
-    uint64_t calls = i < functions ? ++seen[i].calls : 0;
+    while (i < functions && strcmp(counted[i].name, function)) i++;
+    if (i == functions && functions < MAX_FUNCTIONS) counted[functions++].name = function;
+    uint64_t calls = i < functions ? ++counted[i].calls : 0;
     pthread_mutex_unlock(&mutex);
     return calls;
 }
@@ -366,9 +382,11 @@ bool scene_refuses(const char *function, int absent, int *code) {
     const struct scene *scene = scene_now();
     *code = absent;
     if (!scene) return true;
-    uint64_t call = count_call(function);
+    uint64_t calls = count_call(function);
+    if (scene->trace) scene_log("call", "function=%s", function);
     for (unsigned i = 0; i < scene->faults; i++) {
         const struct fault *fault = &scene->fault[i];
+        uint64_t call = calls - fault->before;
         if (strcmp(fault->function, function) || (call != fault->call && !(fault->onwards && call > fault->call)))
             continue;
         if (fault->hang) {

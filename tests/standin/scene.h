@@ -1,7 +1,7 @@
 /* The shared core of the stand-in NVIDIA driver: the scene, the state that processes share, and the log.
  *
- * libnvidia-ml.so.1, libnvidia-encode.so.1 and libcuda.so.1 are each built with this core inside. They act out the
- * scene file that the environment variable GSK_STANDIN names; without it every entry point fails as on a host
+ * libnvidia-ml.so.1, libnvidia-encode.so.1, libcuda.so.1 and libnvjpeg.so.12 are each built with this core inside. They
+ * act out the scene file that the environment variable GSK_STANDIN names; without it every entry point fails as on a host
  * whose driver has no device.
  *
  * # The scene file
@@ -26,10 +26,12 @@
  *     race fewer=N                        ... a call that fetches brings N sessions fewer than the count call said
  *     fault FUNCTION call=N code=C        the N-th call (from 1, counted in each process) of FUNCTION answers C and
  *                                         does nothing. `call=N+`: that one and all after it. FUNCTION is the
- *                                         exported name, nvEnc* as in the API's function list.
+ *                                         exported name, nvEnc* as in the API's function list. With `anew=yes` calls
+ *                                         are counted from when the process takes this scene up.
  *     hang FUNCTION call=N ms=M           the call blocks M milliseconds, then goes on as usual; without `ms` it
  *                                         blocks for ever
  *     crash FUNCTION call=N               the call ends its process by SIGSEGV
+ *     trace calls                         every call is logged
  *     board KEY=VALUE...                  a GPU:
  *         name="..."                        (required)
  *         uuid=GPU-...                      (default made from the number)
@@ -39,7 +41,8 @@
  *                                           UNSUPPORTED_DEVICE (2) and nvmlDeviceGetEncoderCapacity NOT_SUPPORTED (3)
  *         geforce=yes|no                    counts under `limit` (default: yes if the name has "GeForce")
  *         codecs=h264,hevc,av1              what its engines encode, as listed by nvEncGetEncodeGUIDs (default
- *                                           h264,hevc); an encoder can be initialised for h264 only
+ *                                           h264,hevc)
+ *         intra-refresh=yes|no              whether its engines refresh pictures in waves (default yes)
  *         encoder-util=PERCENT decoder-util=PERCENT gpu-util=PERCENT mem-util=PERCENT   (default 0)
  *         capacity=PERCENT                  encoder capacity left, for every codec (default 100)
  *         mem-total=MIB mem-used=MIB        (default 8192 and 0) `mem-used` is what other programs use; what the
@@ -74,23 +77,29 @@
  *     open pid= session= board=                                  a session is open
  *     refused pid= [board=] code= reason=limit|no-engine|memory|version
  *                                                                ... or is not
- *     initialize pid= session= size=WxH fps=NUM/DEN bitrate= gop= bframes= preset= tuning= aud=
+ *     initialize pid= session= codec= size=WxH fps=NUM/DEN bitrate= gop= bframes= preset= tuning= aud=
+ *                refresh=FRAMES/PERIOD                           ... of intra refresh; 0/0 without
  *     reconfigure pid= session= size=WxH fps=NUM/DEN bitrate= max-bitrate= vbv= reset= idr=
  *     force-idr pid= session= frame=                             a picture that the caller asked to be an IDR
  *     end-of-stream pid= session=
  *     invalidate pid= session= timestamp=
  *     close pid= session= frames=
+ *     nvjpeg-open pid=                                           a handle of libnvjpeg
+ *     nvjpeg-quality | nvjpeg-huffman | nvjpeg-sampling pid= value=
+ *     nvjpeg-close pid=
  *     vanished pid= holder= session=                             the holder died; written by who notices (pid)
  *     copies pid= htod= htod-bytes= dtoh= dtoh-bytes= dtod= dtod-bytes=
- *                                                                a process that used libcuda returns or exits: calls
- *                                                                and bytes of its copies from host to device, from
- *                                                                device to host and within the device. A side is what
- *                                                                it is, not what the call's name says; the arrays of
- *                                                                OpenGL's textures are device memory. To set memory is
- *                                                                no copy.
+ *                                                                a process that used libcuda has ended a context,
+ *                                                                returns or exits: calls and bytes of its copies so
+ *                                                                far from host to device, from device to host and
+ *                                                                within the device. A side is what it is, not what the
+ *                                                                call's name says; the arrays of OpenGL's textures are
+ *                                                                device memory. To set memory is no copy. Not told
+ *                                                                again while it stays the same.
  *     fault pid= function= call= code=
  *     hang pid= function= call=
  *     crash pid= function= call=
+ *     call pid= function=                                        with `trace calls`
  *     violation pid= function= code= what="..."                  a call that the real driver refuses as well
  *     leak pid= kind= handle= [session=]                         a handle not given back, at the process's exit or its
  *                                                                session's or context's end. Kinds: session,
@@ -98,7 +107,8 @@
  *                                                                mapped-resource, locked-input, locked-bitstream,
  *                                                                nvml-init, context, primary-context, memory,
  *                                                                host-memory, stream, event, graphics-resource,
- *                                                                module, imported-memory
+ *                                                                module, imported-memory, nvjpeg-handle, nvjpeg-state,
+ *                                                                nvjpeg-params
  */
 #ifndef STANDIN_SCENE_H
 #define STANDIN_SCENE_H
@@ -119,7 +129,7 @@ struct board {
     uint32_t pci_domain, pci_bus, pci_device;
     int cc_major, cc_minor;
     unsigned engines, codecs; /* `codecs` is a set of 1 << codec */
-    bool geforce;
+    bool geforce, intra_refresh;
     unsigned encoder_util, decoder_util, gpu_util, mem_util, capacity;
     uint64_t mem_total, mem_used, session_mem; /* bytes */
     uint64_t encode_us;
@@ -138,8 +148,8 @@ struct process {
 
 struct fault {
     char function[64];
-    uint64_t call;
-    bool onwards, hang, crash;
+    uint64_t call, before; /* `before`: calls that do not count */
+    bool onwards, hang, crash, anew;
     int code;   /* of a fault */
     int64_t ms; /* of a hang; -1 for ever */
 };
@@ -157,6 +167,8 @@ struct scene {
     struct foreign foreign[MAX_LINES];
     struct process process[MAX_LINES];
     struct fault fault[MAX_LINES];
+    bool trace;
+    const struct scene *older; /* the one that this took the place of, so that none is lost */
 };
 
 /* The scene as it is now, or NULL without GSK_STANDIN. It never changes and is never freed: when the file does,

@@ -12,7 +12,8 @@ pub struct Event {
 }
 
 impl Event {
-    pub(super) fn parse(line: &str) -> Event {
+    /// Of a line of the log.
+    pub fn parse(line: &str) -> Event {
         let mut words = words(line).into_iter();
         let name = words.next().expect("an event has a name");
         let mut fields: BTreeMap<String, String> = words

@@ -10,8 +10,8 @@ use crate::bench::Case;
 use crate::clock::now_us;
 use crate::error::{Error, Result};
 use crate::gpu::cuda;
-use crate::gpu::picture::Nv12;
-use crate::pipeline::convert::{ToI420, ToNv12, ToRgb};
+use crate::gpu::picture::{Nv12, Surface};
+use crate::pipeline::convert::{ToI420, ToRgb, ToSurface};
 use crate::pipeline::encode::Codec;
 use crate::pipeline::frame::{Frame, PixelFormat};
 
@@ -25,6 +25,8 @@ pub fn run(runner: &mut Runner, material: &Material) -> Result<()> {
                 })?;
                 nv12(runner, material)?;
             }
+            // They take the same NV12.
+            Codec::Hevc | Codec::Av1 => {}
             // What is RGB already is handed on as it is.
             Codec::Jpeg if is_rgb(&material.frame(0)) => {}
             Codec::Jpeg => to(runner, material, "rgb", || {
@@ -51,8 +53,8 @@ fn nv12(runner: &mut Runner, material: &Material) -> Result<()> {
     };
     match context() {
         Ok(context) => to(runner, material, "nv12", || {
-            let mut convert = ToNv12::new(&context)?;
-            let mut out = Nv12::new(&context, size.width, size.height)?;
+            let mut convert = ToSurface::new(&context)?;
+            let mut out = Surface::Nv12(Nv12::new(&context, size.width, size.height)?);
             Ok(move |frame: &Frame| convert.write(frame, &mut out))
         }),
         Err(error) => {

@@ -4,6 +4,7 @@ use super::{codecs, cpu_us};
 use crate::bench::Case;
 use crate::bench::cases::encode::One;
 use crate::bench::material::Material;
+use crate::bench::report::Row;
 use crate::bench::run::{Runner, row_of};
 use crate::error::Result;
 use crate::pipeline::decode::{self, Backend};
@@ -15,6 +16,11 @@ use bytes::Bytes;
 
 pub fn run(runner: &mut Runner, material: &Material) -> Result<()> {
     for codec in codecs(runner.options) {
+        if !decode::TABLE.iter().any(|backend| backend.codec == codec) {
+            let row = Row { backend: None, ..row_of(Case::Decode, "", codec.name(), material.info.size) };
+            runner.absent(&row, format!("gsk has no decoder of {}", codec.title()))?;
+            continue;
+        }
         let (units, from) = match written(runner, material, codec) {
             Ok(written) => written,
             Err(error) => {

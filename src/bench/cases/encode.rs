@@ -6,12 +6,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use clap::ValueEnum;
 
-use super::{codecs, cpu_us};
+use super::{choices, codecs, cpu_us};
 use crate::bench::material::Material;
 use crate::bench::quality::Quality;
 use crate::bench::run::{Runner, row_of};
 use crate::bench::{Case, Options};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::pipeline::convert::ToI420;
 use crate::pipeline::decode;
 use crate::pipeline::encode::{self, Choice, Codec, Encoder, Past, Slots, Unit, WhenFull};
@@ -29,7 +29,8 @@ const JUDGED: usize = 24;
 
 pub fn run(runner: &mut Runner, material: &Material) -> Result<()> {
     for codec in codecs(runner.options) {
-        for choice in choices(runner.options, codec) {
+        let asked = runner.options.encoder;
+        for &choice in choices(codec).iter().filter(|choice| asked == Choice::Auto || asked == **choice) {
             if runner.stopping() {
                 return Ok(());
             }
@@ -47,13 +48,6 @@ pub fn run(runner: &mut Runner, material: &Material) -> Result<()> {
     Ok(())
 }
 
-/// Every encoder of a codec, or the one that was named.
-fn choices(options: &Options, codec: Codec) -> impl Iterator<Item = Choice> {
-    let asked = options.encoder;
-    let all = Choice::value_variants().iter().copied().filter(|choice| *choice != Choice::Auto);
-    all.filter(move |choice| choice.codec() == codec && (asked == Choice::Auto || asked == *choice))
-}
-
 /// One encoder at work.
 pub struct One {
     encoder: Box<dyn Encoder>,
@@ -65,7 +59,14 @@ impl One {
     pub fn open(options: &Options, material: &Material, choice: Choice, codec: Codec) -> Result<One> {
         let info = &material.info;
         let config =
-            encode::Config { size: info.size, fps: info.fps, bitrate: options.bitrate, quality: options.quality };
+            encode::Config {
+                codec,
+                size: info.size,
+                fps: info.fps,
+                bitrate: options.bitrate,
+                quality: options.quality,
+                nvenc: encode::NvencOptions::default(),
+            };
         let mut slots =
             Slots::new(options.slots, WhenFull::Refuse, "bench".into(), options.source.to_string());
         slots.gpu.clone_from(&options.gpu);
@@ -75,7 +76,7 @@ impl One {
             // Nobody waits for what comes after the end.
             Box::new(move |unit| drop(sender.send(unit)))
         };
-        let (encoder, info) = encode::open(codec, choice, &config, &slots, Past::default(), output)?;
+        let (encoder, info) = encode::open(choice, &config, &slots, Past::default(), output)?;
         Ok(One { encoder, info, units })
     }
 
@@ -136,14 +137,20 @@ fn measure(runner: &mut Runner, material: &Material, choice: Choice, codec: Code
         row.bytes = Some(bytes);
         row.bitrate_bps = Some(bytes as f64 * 8.0 * material.info.fps / f64::from(counted));
     }
-    (row.ssim, row.psnr_db, row.judged) = (quality.ssim(), quality.psnr_db(), Some(quality.pictures));
+    (row.ssim, row.psnr_db) = (quality.ssim(), quality.psnr_db());
+    row.judged = Some(quality.pictures).filter(|pictures| *pictures > 0);
     runner.end()
 }
 
 /// Decodes all units, each with the number of its frame, and compares some of the pictures with what the encoder was given.
 fn judge(material: &Material, codec: Codec, units: &[(usize, Bytes)]) -> Result<Quality> {
     let info = &material.info;
-    let mut decoder = decode::reference(&decode::Config { codec, size: info.size, fps: info.fps })?;
+    let mut decoder = match decode::reference(&decode::Config { codec, size: info.size, fps: info.fps }) {
+        Ok(decoder) => decoder,
+        // Then nobody here can tell.
+        Err(error) if error.kind == Kind::Missing => return Ok(Quality::default()),
+        Err(error) => return Err(error),
+    };
     let (pool, mut given, mut seen) = (Pool::default(), ToI420::default(), ToI420::default());
     let mut quality = Quality::default();
     let step = units.len().div_ceil(JUDGED).max(1);

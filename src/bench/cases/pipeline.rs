@@ -38,6 +38,7 @@ pub fn run(runner: &mut Runner, opening: &Opening) -> Result<()> {
         slots: Arc::new(slots),
         bitrate: options.bitrate,
         quality: options.quality,
+        nvenc: encode::NvencOptions::default(),
     })?;
     let (tell, ready) = mpsc::channel();
     // One that has gone needs no telling.

@@ -131,7 +131,7 @@ pub fn container(inside: bool, capabilities: Option<&str>) -> Finding {
 /// The vendors that libglvnd's EGL would load: name of the file and its library (libglvnd, src/EGL/icd_enumeration.md).
 fn vendors(variable: impl Fn(&str) -> Option<String>, default: &[&str]) -> Vec<(PathBuf, String)> {
     let paths = |text: String| text.split(':').filter(|path| !path.is_empty()).map(PathBuf::from).collect::<Vec<_>>();
-    let files = match (variable("__EGL_VENDOR_LIBRARY_FILENAMES"), variable("__EGL_VENDOR_LIBRARY_DIRS")) {
+    let files = match (variable(VENDOR_FILES), variable("__EGL_VENDOR_LIBRARY_DIRS")) {
         (Some(files), _) => paths(files),
         (None, dirs) => {
             let dirs = dirs.map_or_else(|| default.iter().map(PathBuf::from).collect(), paths);
@@ -152,16 +152,22 @@ fn vendors(variable: impl Fn(&str) -> Option<String>, default: &[&str]) -> Vec<(
     files.into_iter().filter_map(library).collect()
 }
 
+const VENDOR_FILES: &str = "__EGL_VENDOR_LIBRARY_FILENAMES";
+
+/// The vendors of this process: name of the file and its library.
+pub fn vendor_files() -> Vec<(PathBuf, String)> {
+    vendors(|name| std::env::var(name).ok(), &["/etc/glvnd/egl_vendor.d", "/usr/share/glvnd/egl_vendor.d"])
+}
+
 /// `loaded`: whether libEGL is here. Reads the vendors' files.
 pub fn vendor(loaded: Result<(), String>, nvidia: bool) -> Finding {
     if let Err(why) = loaded {
         return Finding::fail(format!("libEGL.so.1 cannot be used: {why}"), "sudo apt install libegl1 libgl1-mesa-dri");
     }
-    let variable = |name: &str| std::env::var(name).ok();
-    let vendors = vendors(variable, &["/etc/glvnd/egl_vendor.d", "/usr/share/glvnd/egl_vendor.d"]);
+    let vendors = vendor_files();
     let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
     let path = maps.lines().filter_map(|line| line.split_whitespace().nth(5)).find(|path| path.contains("/libEGL.so"));
-    judge_vendors(path.unwrap_or("libEGL.so.1"), &vendors, nvidia, variable("__EGL_VENDOR_LIBRARY_FILENAMES").is_some())
+    judge_vendors(path.unwrap_or("libEGL.so.1"), &vendors, nvidia, std::env::var_os(VENDOR_FILES).is_some())
 }
 
 fn judge_vendors(path: &str, vendors: &[(PathBuf, String)], nvidia: bool, forced: bool) -> Finding {

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use host::{in_container, vendor_files};
 pub use run::run;
 
 use crate::exit::Code;
@@ -84,7 +85,7 @@ impl Id {
             Id::Capture => "capture and conversion on the GPU",
             Id::Nvenc => "NVENC opens",
             Id::Nvdec => "NVDEC's library",
-            Id::Nvjpeg => "nvJPEG's library",
+            Id::Nvjpeg => "nvJPEG encodes",
         }
     }
 
@@ -240,11 +241,19 @@ pub struct Report {
     pub devices: Vec<Pair>,
     /// For the chosen GPU; null without one.
     pub exports: Option<Exports>,
+    /// How NVML ended the process that asked it.
+    #[serde(skip)]
+    nvml_fault: Option<String>,
     /// Whether there is an NVIDIA GPU, as far as the system, its driver and CUDA tell.
     pub nvidia: bool,
 }
 
 impl Report {
+    /// How NVML ended the process that asked it.
+    pub fn nvml_fault(&self) -> Option<&str> {
+        self.nvml_fault.as_deref()
+    }
+
     pub fn code(&self) -> Code {
         let failed = self.checks.iter().any(|check| check.finding.verdict == Verdict::Fail);
         match (self.nvidia, failed) {
@@ -297,7 +306,13 @@ fn settle(wanted: &[Id], left_out: &[Id], mut found: BTreeMap<Id, Finding>) -> V
 fn capabilities(checks: &[Check]) -> Vec<Capability> {
     let of = |id: Id| checks.iter().find(|check| check.id == id).map(|check| &check.finding);
     let by = |name, ids: &[Id]| {
-        let worst = ids.iter().filter_map(|&id| of(id)).find(|f| matches!(f.verdict, Verdict::Fail | Verdict::Skip));
+        // A warning that has nothing to show is of something that is missing.
+        let lacks = |f: &&Finding| match f.verdict {
+            Verdict::Pass => false,
+            Verdict::Warn => f.seen.is_none(),
+            Verdict::Fail | Verdict::Skip => true,
+        };
+        let worst = ids.iter().filter_map(|&id| of(id)).find(lacks);
         let last = ids.last().and_then(|&id| of(id))?;
         let words = |finding: &Finding| finding.because.clone().or(finding.seen.clone()).unwrap_or_default();
         let left_out = worst.is_some_and(|f| f.because.as_ref().is_some_and(|words| words.contains("left out")));
@@ -317,7 +332,7 @@ fn capabilities(checks: &[Check]) -> Vec<Capability> {
         by("OpenGL's pixels in CUDA", &[Id::GlToCuda, Id::CudaToGl, Id::Cycles]),
         by("H.264 by NVENC", &[Id::Nvenc]),
         by("video decoding by NVDEC (library)", &[Id::Nvdec]),
-        by("JPEG by nvJPEG (library)", &[Id::Nvjpeg]),
+        by("JPEG by nvJPEG", &[Id::Nvjpeg]),
     ]
     .into_iter()
     .flatten()

@@ -15,7 +15,8 @@ use crate::error::Error;
 use crate::gpu::choose::Wanted;
 use crate::gpu::interop::{Access, Image};
 use crate::gpu::nvenc::{Config, Refused, Session};
-use crate::gpu::{self, cuda, egl};
+use crate::gpu::picture::Planar;
+use crate::gpu::{self, Inventory, cuda, egl, nvjpeg};
 use crate::lease::{Denied, Pool};
 use crate::wire::lease::Record;
 use crate::wire::status::Cause;
@@ -32,6 +33,7 @@ const GLVND: &str = "export __EGL_VENDOR_LIBRARY_FILENAMES=/usr/share/glvnd/egl_
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Part {
+    Nvml,
     Cuda,
     Graphics,
     Nvenc,
@@ -42,6 +44,7 @@ impl Part {
     /// The checks that it makes, in its order.
     pub fn checks(self) -> &'static [Id] {
         match self {
+            Part::Nvml => &[Id::Nvml],
             Part::Cuda => &[Id::Cuda],
             Part::Graphics => &[
                 Id::EglVendor,
@@ -70,7 +73,9 @@ pub struct Job {
     /// Whether CUDA works.
     pub cuda: bool,
     pub slots: Option<u32>,
-    /// ms that the driver's initialisation may take before that is worth a word.
+    /// ms that the driver's initialisation may take.
+    pub limit_ms: u64,
+    /// ms that it may take before that is worth a word.
     pub slow_ms: u64,
 }
 
@@ -87,6 +92,7 @@ pub enum Line {
         check: Id,
         finding: Finding,
     },
+    Nvml(Box<Inventory>),
     Cuda(Vec<CudaDevice>),
     /// CUDA's number.
     Chosen(u32),
@@ -121,6 +127,10 @@ pub fn if_asked() -> Option<ExitCode> {
     let none = rustix::process::Rlimit { current: Some(0), maximum: Some(0) };
     let _ = rustix::process::setrlimit(rustix::process::Resource::Core, none);
     match job.part {
+        Part::Nvml => {
+            begin_slow(Id::Nvml, "NVML");
+            tell(&Line::Nvml(Box::new(gpu::inventory(Duration::from_millis(job.limit_ms)))));
+        }
         Part::Cuda => {
             let finding = look_at_cuda(&job);
             tell(&Line::End { check: Id::Cuda, finding });
@@ -379,7 +389,7 @@ fn resident() -> u64 {
 // --- encoders and decoders ---
 
 /// Small, so that memory is not what it fails by.
-const PICTURE: Config = Config { width: 320, height: 240, fps: 30.0, bitrate: 500_000 };
+const PICTURE: Config = Config::h264(320, 240, 30.0, 500_000);
 
 /// How long the driver may take to list boards and sessions.
 const ASKING: Duration = Duration::from_secs(1);
@@ -424,42 +434,57 @@ fn open_nvenc(job: &Job) -> Finding {
 }
 
 fn libraries(job: &Job) {
-    let any = |names: &[&str]| {
-        let mut last = String::new();
-        for name in names {
-            // SAFETY: NVIDIA's libraries have no initialisers that depend on anything of ours.
-            match unsafe { libloading::Library::new(name) } {
+    if job.wanted.contains(&Id::Nvdec) {
+        const LIBRARY: &str = "libnvcuvid.so.1";
+        begin(Id::Nvdec, "dlopen of libnvcuvid.so.1");
+        // SAFETY: NVIDIA's libraries have no initialisers that depend on anything of ours.
+        let finding = match unsafe { libloading::Library::new(LIBRARY) } {
+            Ok(library) => {
                 // It stays open: unloading such a library gains nothing.
-                Ok(library) => {
-                    std::mem::forget(library);
-                    return Ok(name.to_string());
-                }
-                Err(error) => last = error.to_string(),
+                std::mem::forget(library);
+                Finding::pass(format!("{LIBRARY} loads"))
             }
-        }
-        Err(last)
-    };
-    for (check, names, hint) in [
-        (
-            Id::Nvdec,
-            ["libnvcuvid.so.1"].as_slice(),
-            "sudo apt install libnvcuvid1; in a container: -e NVIDIA_DRIVER_CAPABILITIES=all",
-        ),
-        (
-            Id::Nvjpeg,
-            &["libnvjpeg.so.13", "libnvjpeg.so.12", "libnvjpeg.so.11"],
-            "pip install nvidia-nvjpeg-cu12, and add its lib folder to LD_LIBRARY_PATH",
-        ),
-    ] {
-        if !job.wanted.contains(&check) {
-            continue;
-        }
-        begin(check, &format!("dlopen of {}", names[0]));
-        let finding = match any(names) {
-            Ok(name) if check == Id::Nvjpeg => Finding::pass(format!("{name} loads; this gsk makes JPEG on the CPU")),
-            Ok(name) => Finding::pass(format!("{name} loads")),
-            Err(why) => Finding::warn(why, hint),
+            Err(why) => Finding::warn(
+                why.to_string(),
+                "sudo apt install libnvcuvid1; in a container: -e NVIDIA_DRIVER_CAPABILITIES=all",
+            ),
         };
-        end(job, check, finding);
+        end(job, Id::Nvdec, finding);
+    }
+    if job.wanted.contains(&Id::Nvjpeg) {
+        end(job, Id::Nvjpeg, encode_jpeg(job));
+    }
+}
+
+/// Encodes a small picture by nvJPEG. Without the library JPEG is made on the CPU, which is no fault.
+fn encode_jpeg(job: &Job) -> Finding {
+    begin(Id::Nvjpeg, "dlopen of libnvjpeg.so.12");
+    let (path, version) = match nvjpeg::library() {
+        Ok(found) => found,
+        Err(Refused { error, .. }) => {
+            return Finding { verdict: super::Verdict::Warn, ..failed(&error, nvjpeg::REMEDY) };
+        }
+    };
+    begin_slow(Id::Nvjpeg, "cuDevicePrimaryCtxRetain");
+    let encode = || -> Result<usize, Error> {
+        let devices = cuda::devices()?;
+        let context = Arc::new(cuda::Context::retain(choose(job, &devices)?)?);
+        begin(Id::Nvjpeg, "nvjpegCreateSimple");
+        let mut encoder = nvjpeg::Encoder::open(&context)?;
+        let picture = Planar::new(&context, PICTURE.width, PICTURE.height)?;
+        let mut jpeg = bytes::BytesMut::new();
+        begin(Id::Nvjpeg, "nvjpegEncodeYUV");
+        encoder.encode(&picture, 75, &mut jpeg)?;
+        let whole = jpeg.starts_with(&[0xff, 0xd8]) && jpeg.ends_with(&[0xff, 0xd9]);
+        let broken = || Error::failed("nvJPEG gave no JPEG").cause(format!("{} bytes without its markers", jpeg.len()));
+        whole.then_some(jpeg.len()).ok_or_else(broken)
+    };
+    let path = path.display();
+    match encode() {
+        Ok(bytes) => {
+            let Config { width, height, .. } = PICTURE;
+            Finding::pass(format!("{path}, nvJPEG {version}: {width}x{height} in {bytes} bytes"))
+        }
+        Err(error) => failed(&error, nvjpeg::REMEDY).seen(format!("{path}, nvJPEG {version}")),
     }
 }

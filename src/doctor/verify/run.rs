@@ -14,7 +14,7 @@ use super::{CudaDevice, EglDevice, Exports, Finding, Id, Options, Pair, Report, 
 use super::{capabilities, host, pairs, settle, wanted};
 use crate::error::{Error, Result};
 use crate::gpu::choose::{Address, Wanted};
-use crate::gpu::{self, Inventory};
+use crate::gpu::{self, Driver, Inventory};
 use crate::wire::status::Cause;
 
 /// A step has this part of the time that the driver's initialisation has.
@@ -26,6 +26,7 @@ const PATIENCE: Duration = Duration::from_millis(500);
 /// What a probe told.
 #[derive(Debug, Default)]
 struct Heard {
+    inventory: Option<Inventory>,
     findings: BTreeMap<Id, Finding>,
     cuda: Vec<CudaDevice>,
     /// CUDA's number of the one that was chosen.
@@ -44,17 +45,18 @@ pub fn run(options: &Options) -> Result<Report> {
         nvidia: true,
         cuda: false,
         slots: options.slots,
+        limit_ms: options.timeout.as_millis() as u64,
         slow_ms: (options.timeout / STEP).as_millis() as u64,
     };
     let limits = (options.timeout, options.timeout / STEP);
-    let (inventory, gpu, cuda, libraries) = thread::scope(|scope| {
-        let inventory = scope.spawn(|| gpu::inventory(options.timeout));
+    let (inventory, fault, gpu, cuda, libraries) = thread::scope(|scope| {
+        let inventory = scope.spawn(|| inventory(&job, limits));
         let libraries = scope.spawn(|| hear(&Job { part: Part::Libraries, ..job.clone() }, limits));
         // The GPU is known to NVML by another number: what was asked for is looked up when NVML has answered.
-        let inventory = inventory.join().expect("NVML is asked without a panic");
+        let (inventory, fault) = inventory.join().expect("a probe is heard without a panic")?;
         let gpu = options.gpu.clone().map(|choice| Wanted::new(choice, &inventory)).transpose()?;
         let cuda = hear(&Job { gpu: gpu.clone(), ..job.clone() }, limits)?;
-        Ok::<_, Error>((inventory, gpu, cuda, libraries.join().expect("a probe is heard without a panic")?))
+        Ok::<_, Error>((inventory, fault, gpu, cuda, libraries.join().expect("a probe is heard without a panic")?))
     })?;
     let answered = (!cuda.died).then_some(cuda.cuda.len());
     let on_bus = host::on_bus(Path::new("/sys/bus/pci/devices"));
@@ -66,14 +68,15 @@ pub fn run(options: &Options) -> Result<Report> {
     let job = Job { nvidia, cuda: cuda_works, gpu, ..job };
     // One after the other: an encoder session would disturb the figures of memory.
     let graphics = hear(&Job { part: Part::Graphics, ..job.clone() }, limits)?;
-    let nvenc = match nvenc_is_not_tried(&inventory) {
+    let nvenc = match nvenc_is_not_tried(&inventory, fault.is_some()) {
         Some(finding) => Heard { findings: [(Id::Nvenc, finding)].into(), ..Heard::default() },
         None if cuda_works => hear(&Job { part: Part::Nvenc, ..job.clone() }, limits)?,
         None => Heard::default(),
     };
     let mut found = BTreeMap::new();
     found.insert(Id::Driver, host::driver(&inventory, cuda_works));
-    found.insert(Id::Nvml, host::nvml(&inventory));
+    let nvml_fault = fault.as_ref().and_then(|finding| finding.because.clone());
+    found.insert(Id::Nvml, fault.unwrap_or_else(|| host::nvml(&inventory)));
     let answers = cuda_works || !inventory.gpus.is_empty();
     found.insert(Id::Devices, host::device_files(Path::new("/dev"), answers));
     let given = std::env::var("NVIDIA_DRIVER_CAPABILITIES").ok();
@@ -90,7 +93,7 @@ pub fn run(options: &Options) -> Result<Report> {
         found.extend(heard.findings);
     }
     let checks = settle(&wanted, &options.skip, found);
-    Ok(Report { capabilities: capabilities(&checks), checks, devices, exports, nvidia })
+    Ok(Report { capabilities: capabilities(&checks), checks, devices, exports, nvml_fault, nvidia })
 }
 
 /// An instance of a divided board is called `MIG-…` wherever it is to be chosen; CUDA gives it a whole board's prefix.
@@ -105,9 +108,22 @@ fn name_instance(pair: &mut Pair, inventory: &Inventory) {
     }
 }
 
+/// What NVML says, and where it ended its process before it came to that, how.
+fn inventory(job: &Job, limits: (Duration, Duration)) -> Result<(Inventory, Option<Finding>)> {
+    let job = Job { part: Part::Nvml, wanted: vec![Id::Nvml], ..job.clone() };
+    // NVML's own limit comes first: its answer names the call that hangs.
+    let mut heard = hear(&job, (limits.0 + limits.1.max(PATIENCE), limits.1))?;
+    if let Some(inventory) = heard.inventory {
+        return Ok((inventory, None));
+    }
+    let fault = heard.findings.remove(&Id::Nvml);
+    let detail = fault.as_ref().and_then(|finding| finding.because.clone());
+    Ok((Inventory { driver: Driver::Fault, detail, ..Inventory::default() }, fault))
+}
+
 /// Why no session is opened: no board has an engine for it, or the driver hangs.
-fn nvenc_is_not_tried(inventory: &Inventory) -> Option<Finding> {
-    if inventory.hung.is_some() {
+fn nvenc_is_not_tried(inventory: &Inventory, crashed: bool) -> Option<Finding> {
+    if inventory.hung.is_some() || crashed {
         return Some(Finding::skip("nvml failed"));
     }
     let verdict = gpu::verdict(inventory, Ok(()));
@@ -141,6 +157,7 @@ fn hear(job: &Job, limits: (Duration, Duration)) -> Result<Heard> {
                 (at, call, limit) = (check, name, if slow { limits.0 } else { limits.1 });
             }
             Ok(Line::End { check, finding }) => drop(heard.findings.insert(check, finding)),
+            Ok(Line::Nvml(inventory)) => heard.inventory = Some(*inventory),
             Ok(Line::Cuda(devices)) => heard.cuda = devices,
             Ok(Line::Chosen(ordinal)) => heard.chosen = Some(ordinal),
             Ok(Line::Egl(devices)) => heard.egl = devices,

@@ -51,6 +51,8 @@ functions! {
     nvEncOpenEncodeSessionEx: unsafe extern "C" fn(*mut sys::NV_ENC_OPEN_ENCODE_SESSION_EX_PARAMS, *mut *mut c_void) -> Status,
     nvEncDestroyEncoder: unsafe extern "C" fn(*mut c_void) -> Status,
     nvEncGetLastErrorString: unsafe extern "C" fn(*mut c_void) -> *const c_char,
+    nvEncGetEncodeGUIDCount: Call<*mut u32>,
+    nvEncGetEncodeGUIDs: unsafe extern "C" fn(*mut c_void, *mut sys::GUID, u32, *mut u32) -> Status,
     nvEncGetEncodeCaps: unsafe extern "C" fn(*mut c_void, sys::GUID, *mut sys::NV_ENC_CAPS_PARAM, *mut c_int) -> Status,
     nvEncGetEncodePresetConfigEx:
         unsafe extern "C" fn(*mut c_void, sys::GUID, sys::GUID, sys::NV_ENC_TUNING_INFO, *mut sys::NV_ENC_PRESET_CONFIG) -> Status,
@@ -120,7 +122,10 @@ impl Api {
             create.map_err(|_| lacks("NvEncodeAPICreateInstance"))?(&mut list)
         };
         if code != 0 {
-            return Err(explain(code, &Facts { api: Some(has), ..Facts::default() }));
+            return Err(explain(
+                code,
+                &Facts { api: Some(has), call: "NvEncodeAPICreateInstance", ..Facts::default() },
+            ));
         }
         // SAFETY: the driver has just filled the list.
         let functions = unsafe { Functions::take(&list) }.map_err(lacks)?;

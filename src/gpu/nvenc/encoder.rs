@@ -10,14 +10,13 @@ use nvidia_video_codec_sdk::sys::nvEncodeAPI as sys;
 
 use super::api::{Api, Status};
 use super::explain::{Facts, Refused, code_name, explain};
+use super::level::level;
 use super::session::SURFACES;
-use super::settings::{ANY_LEVEL, CODEC, Config, PRESET, Settings, TUNING};
+use super::settings::{Config, Settings, TUNING, codec_guid};
 use crate::error::Error;
 use crate::gpu::cuda::{Context, Device};
+use crate::gpu::support::{Codec, in_words};
 use crate::wire::status::Cause;
-
-/// The one input format: BT.709 is declared, and the engine's own conversion of RGB would be BT.601.
-pub(super) const NV12: sys::NV_ENC_BUFFER_FORMAT = sys::NV_ENC_BUFFER_FORMAT::NV_ENC_BUFFER_FORMAT_NV12;
 
 /// How long an answer of "busy" is taken as passing.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -32,6 +31,7 @@ pub(super) struct Encoder {
     pub(super) api: &'static Api,
     pub(super) raw: *mut c_void,
     pub(super) context: Arc<Context>,
+    codec: Codec,
     board: String,
     needed_bytes: u64,
 }
@@ -79,7 +79,7 @@ impl Failure {
 
     /// The same of a session that had been open.
     pub(super) fn error(self) -> Error {
-        self.explain(Facts::default()).error
+        self.explain(Facts { at_work: true, ..Facts::default() }).error
     }
 }
 
@@ -88,9 +88,10 @@ impl Encoder {
     pub(super) fn new(api: &'static Api, context: Arc<Context>, device: &Device, config: &Config) -> Encoder {
         // What it encodes and what that refers to, and as much again for what the driver keeps besides: a guess, to tell a
         // full memory from a limit.
-        let pictures = 2 * SURFACES * nv12_bytes(config.width as usize, config.height as usize);
-        let needed_bytes = (2 * pictures as u64).max(64 << 20);
-        Encoder { api, raw: ptr::null_mut(), context, board: device.name.clone(), needed_bytes }
+        let picture = config.options.input.bytes(config.width, config.height);
+        let needed_bytes = (2 * (2 * SURFACES * picture) as u64).max(64 << 20);
+        let (codec, board) = (config.codec, device.name.clone());
+        Encoder { api, raw: ptr::null_mut(), context, codec, board, needed_bytes }
     }
 
     /// Opens the session; what comes of it is destroyed with `self`, and a refused opening may leave something too
@@ -124,27 +125,43 @@ impl Encoder {
         Failure { code, call, said, board: self.board.clone(), free_bytes, needed_bytes: self.needed_bytes }
     }
 
+    /// What the engine encodes, of what is known here.
+    pub(super) fn codecs(&self) -> Result<Vec<Codec>, Failure> {
+        let mut count = 0;
+        // SAFETY: the encoder is live; the argument is a place for one u32.
+        unsafe { call!(self, nvEncGetEncodeGUIDCount, &mut count)? };
+        let mut guids = vec![sys::GUID::default(); count as usize];
+        // SAFETY: as above; the list has room for as many as are announced.
+        unsafe { call!(self, nvEncGetEncodeGUIDs, guids.as_mut_ptr(), count, &mut count)? };
+        guids.truncate(count as usize);
+        let all = [Codec::H264, Codec::Hevc, Codec::Av1];
+        Ok(all.into_iter().filter(|&codec| guids.contains(&codec_guid(codec))).collect())
+    }
+
+    fn able(&self, which: sys::NV_ENC_CAPS) -> Result<u32, Failure> {
+        let mut param =
+            sys::NV_ENC_CAPS_PARAM { version: sys::NV_ENC_CAPS_PARAM_VER, capsToQuery: which, ..Default::default() };
+        let mut value = 0;
+        // SAFETY: the encoder is live, the structure whole, and the last argument a place for one int.
+        unsafe { call!(self, nvEncGetEncodeCaps, codec_guid(self.codec), &mut param, &mut value)? };
+        Ok(u32::try_from(value).unwrap_or(0))
+    }
+
+    /// What it can do for a codec that it encodes.
     pub(super) fn abilities(&self) -> Result<Abilities, Failure> {
         use sys::NV_ENC_CAPS::*;
-        let able = |which| {
-            let mut param = sys::NV_ENC_CAPS_PARAM {
-                version: sys::NV_ENC_CAPS_PARAM_VER,
-                capsToQuery: which,
-                ..Default::default()
-            };
-            let mut value = 0;
-            // SAFETY: the encoder is live, the structure whole, and the last argument a place for one int.
-            unsafe { call!(self, nvEncGetEncodeCaps, CODEC, &mut param, &mut value)? };
-            Ok(u32::try_from(value).unwrap_or(0))
-        };
+        let able = |which| self.able(which);
         Ok(Abilities {
             width: (able(NV_ENC_CAPS_WIDTH_MIN)?, able(NV_ENC_CAPS_WIDTH_MAX)?),
             height: (able(NV_ENC_CAPS_HEIGHT_MIN)?, able(NV_ENC_CAPS_HEIGHT_MAX)?),
             custom_vbv: able(NV_ENC_CAPS_SUPPORT_CUSTOM_VBV_BUF_SIZE)? != 0,
+            intra_refresh: able(NV_ENC_CAPS_SUPPORT_INTRA_REFRESH)? != 0,
+            single_slice_refresh: able(NV_ENC_CAPS_SINGLE_SLICE_INTRA_REFRESH)? != 0,
         })
     }
 
-    pub(super) fn preset(&self) -> Result<Box<MaybeUninit<sys::NV_ENC_CONFIG>>, Failure> {
+    /// The driver's own settings for a preset.
+    pub(super) fn preset(&self, guid: sys::GUID) -> Result<Box<MaybeUninit<sys::NV_ENC_CONFIG>>, Failure> {
         let mut preset = MaybeUninit::<sys::NV_ENC_PRESET_CONFIG>::zeroed();
         let whole = preset.as_mut_ptr();
         let mut config = Box::new(MaybeUninit::uninit());
@@ -153,14 +170,14 @@ impl Encoder {
         unsafe {
             (*whole).version = sys::NV_ENC_PRESET_CONFIG_VER;
             (*whole).presetCfg.version = sys::NV_ENC_CONFIG_VER;
-            call!(self, nvEncGetEncodePresetConfigEx, CODEC, PRESET, TUNING, whole)?;
+            call!(self, nvEncGetEncodePresetConfigEx, codec_guid(self.codec), guid, TUNING, whole)?;
             ptr::copy_nonoverlapping(addr_of!((*whole).presetCfg).cast(), config.as_mut_ptr(), 1);
         }
         Ok(config)
     }
 
-    /// The level that the driver wrote into the sequence parameter set.
-    fn level(&self) -> Result<u32, Failure> {
+    /// The level that the driver wrote into the parameter sets, where it is found there.
+    fn level(&self) -> Result<Option<u32>, Failure> {
         let (mut bytes, mut len) = ([0u8; 1024], 0);
         let mut payload = sys::NV_ENC_SEQUENCE_PARAM_PAYLOAD {
             version: sys::NV_ENC_SEQUENCE_PARAM_PAYLOAD_VER,
@@ -171,9 +188,7 @@ impl Encoder {
         };
         // SAFETY: the encoder is live; the structure names a buffer, its size, and a place for one u32.
         unsafe { call!(self, nvEncGetSequenceParams, &mut payload)? };
-        // Start code, NAL unit header with type 7, profile_idc, constraint flags, level_idc (H.264, 7.3.2.1.1).
-        let sps = bytes.windows(7).find(|bytes| bytes[..3] == [0, 0, 1] && bytes[3] & 31 == 7);
-        Ok(sps.map_or(ANY_LEVEL, |sps| sps[6].into()))
+        Ok(level(self.codec, bytes.get(..len as usize).unwrap_or_default()))
     }
 
     /// Hands changed settings to the driver.
@@ -185,9 +200,9 @@ impl Encoder {
 
     /// Keeps the level that the driver chose: one that went up and down with the bit rate would have decoders begin anew.
     pub(super) fn pin_level(&self, settings: &mut Settings) {
-        if settings.level() == ANY_LEVEL {
+        if settings.level() == settings.any_level() {
             match self.level() {
-                Ok(level) => settings.set_level(level),
+                Ok(level) => settings.set_level(level.unwrap_or(settings.any_level())),
                 Err(failure) => failure.note(),
             }
         }
@@ -223,25 +238,42 @@ impl Drop for Encoder {
     }
 }
 
-/// What a board's engine can encode.
+/// What a board's engine can do for a codec.
+#[derive(Default)]
 pub(super) struct Abilities {
     /// The least and the most, pixels.
     pub(super) width: (u32, u32),
     pub(super) height: (u32, u32),
     pub(super) custom_vbv: bool,
+    pub(super) intra_refresh: bool,
+    /// Whether intra refresh leaves a picture in one slice.
+    pub(super) single_slice_refresh: bool,
+}
+
+/// The refusal of a codec that is none of the board's.
+pub fn no_codec(codec: Codec, offered: &[Codec], board: &str) -> Refused {
+    let (offered, name) = (in_words(offered), codec.name());
+    let error = Error::missing(format!("{board} encodes {offered}, not {name}")).hint("use --codec h264");
+    Refused { cause: Cause::NoEngine, error }
 }
 
 impl Abilities {
     pub(super) fn check(&self, config: &Config, board: &str) -> Result<(), Refused> {
-        let Config { width, height, .. } = *config;
-        if (self.width.0..=self.width.1).contains(&width) && (self.height.0..=self.height.1).contains(&height) {
+        let Config { codec, width, height, options, .. } = *config;
+        let fits = (self.width.0..=self.width.1).contains(&width) && (self.height.0..=self.height.1).contains(&height);
+        let error = if !fits {
+            let (least, most) = ((self.width.0, self.height.0), (self.width.1, self.height.1));
+            let name = codec.title();
+            Error::usage(format!("NVENC cannot encode {width}x{height}"))
+                .cause(format!("{board} encodes {name} from {}x{} to {}x{}", least.0, least.1, most.0, most.1))
+                .hint("use another size, or --encoder openh264")
+        } else if options.intra_refresh.is_some() && !self.intra_refresh {
+            Error::missing(format!("{board} has no intra refresh of {}", codec.title()))
+                .hint("leave --intra-refresh away: whoever joins or has lost something gets a key frame")
+        } else {
             return Ok(());
-        }
-        let error = Error::usage(format!("NVENC cannot encode {width}x{height}")).cause(format!(
-            "{board} encodes H.264 from {}x{} to {}x{}",
-            self.width.0, self.height.0, self.width.1, self.height.1
-        ));
-        Err(Refused { cause: Cause::NoEngine, error: error.hint("use another size, or --encoder openh264") })
+        };
+        Err(Refused { cause: Cause::NoEngine, error })
     }
 }
 
@@ -269,9 +301,4 @@ pub(super) fn picture() -> sys::NV_ENC_PIC_PARAMS {
         addr_of_mut!((*whole).pictureStruct).write(sys::NV_ENC_PIC_STRUCT::NV_ENC_PIC_STRUCT_FRAME);
         params.assume_init()
     }
-}
-
-/// Bytes of an NV12 picture.
-pub(super) fn nv12_bytes(pitch: usize, height: usize) -> usize {
-    pitch * height * 3 / 2
 }

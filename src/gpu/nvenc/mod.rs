@@ -1,4 +1,5 @@
-//! NVENC, the H.264 encoder of NVIDIA's boards, fed with pictures in their memory.
+//! NVENC, the encoder of NVIDIA's boards, fed with pictures in their memory: H.264 on each that has one, HEVC and AV1 where
+//! the board has them.
 //!
 //! A session is opened with an encoder slot in hand, which it keeps until the driver has closed it: no code path opens
 //! one without. It has two halves, for two threads, since NVENC on Linux tells of a finished picture only to who waits
@@ -11,14 +12,16 @@ mod api;
 mod encoder;
 mod explain;
 mod input;
+mod level;
 mod session;
 mod settings;
 
 use std::time::Duration;
 
+pub use self::encoder::no_codec;
 pub use self::explain::{Facts, Refused, explain};
 pub use self::session::{Coded, Collector, Pending, SURFACES, Session};
-pub use self::settings::Config;
+pub use self::settings::{Config, Options, PictureFormat, Preset};
 use super::cuda;
 use crate::error::{Error, Kind};
 use crate::wire::status::Cause;

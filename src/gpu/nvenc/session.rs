@@ -11,13 +11,13 @@ use std::sync::{Arc, Mutex};
 use nvidia_video_codec_sdk::sys::nvEncodeAPI as sys;
 
 use super::api::Api;
-use super::encoder::{Encoder, Failure, NV12, call, patiently, picture};
+use super::encoder::{Encoder, Failure, call, no_codec, patiently, picture};
 use super::explain::Refused;
 use super::input::Input;
-use super::settings::{ANY_LEVEL, Config, Settings};
+use super::settings::{Config, PictureFormat, Settings};
 use crate::error::{Error, Result};
 use crate::gpu::cuda::{Context, Current, Device};
-use crate::gpu::picture::Nv12;
+use crate::gpu::picture::Surface;
 use crate::lease::Slot;
 use crate::wire::status::Cause;
 
@@ -28,18 +28,20 @@ pub const SURFACES: usize = 4;
 /// The size that every session has room for, so that it need not be opened again where a picture grows up to it.
 const ROOM: (u32, u32) = (1920, 1080);
 
-/// `NV_ENC_PIC_TYPE_IDR`.
-const IDR: u32 = sys::NV_ENC_PIC_TYPE::NV_ENC_PIC_TYPE_IDR as u32;
-
 /// An encoder with its buffers; all is given back when it is dropped.
 struct Core {
     /// One a surface; replaced where the size changes.
     inputs: [Mutex<Option<Input>>; SURFACES],
     outputs: Vec<NonNull<c_void>>,
+    /// Bitstreams that the driver did not unlock.
+    locked: [AtomicBool; SURFACES],
+    /// Why no further picture can be encoded: the driver keeps what the next would need.
+    stuck: Mutex<Option<Error>>,
     /// Whether a picture was ever submitted.
     fed: AtomicBool,
     /// The largest size that the encoder can be changed to.
     room: (u32, u32),
+    format: PictureFormat,
     encoder: Encoder,
 }
 
@@ -48,8 +50,8 @@ impl Core {
     fn make_inputs(&self, width: u32, height: u32) -> Result<(), Stopped> {
         self.end_inputs();
         for input in &self.inputs {
-            let picture = Nv12::new(&self.encoder.context, width, height)?;
-            *input.lock().unwrap() = Some(Input::register(&self.encoder, picture)?);
+            let surface = self.format.surface(&self.encoder.context, width, height)?;
+            *input.lock().unwrap() = Some(Input::register(&self.encoder, self.format, surface)?);
         }
         Ok(())
     }
@@ -72,9 +74,15 @@ impl Core {
         let mut lock = locking(*output);
         // SAFETY: the encoder is live, the bitstream buffer the encoder's and not locked, the structure as `locking` made it.
         let locked = patiently(|| unsafe { call!(self.encoder, nvEncLockBitstream, lock.as_mut_ptr()) });
-        // SAFETY: the bitstream is locked, and nobody reads it.
-        let done = locked.and_then(|()| unsafe { call!(self.encoder, nvEncUnlockBitstream, output.as_ptr()) });
-        done.unwrap_or_else(|failure| failure.note());
+        locked.and_then(|()| self.unlock(surface)).unwrap_or_else(|failure| failure.note());
+    }
+
+    /// Unlocks a bitstream that is locked and that nobody reads.
+    fn unlock(&self, surface: usize) -> Result<(), Failure> {
+        // SAFETY: the bitstream is locked, as the caller says, and nobody reads it.
+        let done = unsafe { call!(self.encoder, nvEncUnlockBitstream, self.outputs[surface].as_ptr()) };
+        self.locked[surface].store(done.is_err(), Ordering::Release);
+        done
     }
 }
 
@@ -89,8 +97,12 @@ impl Drop for Core {
             unsafe { call!(self.encoder, nvEncEncodePicture, &mut end) }.unwrap_or_else(|failure| failure.note());
         }
         self.end_inputs();
-        for output in &self.outputs {
-            // SAFETY: the buffer is the encoder's, and this is its last use.
+        for (surface, output) in self.outputs.iter().enumerate() {
+            // One that cannot be unlocked goes with the session.
+            if self.locked[surface].load(Ordering::Acquire) && self.unlock(surface).is_err() {
+                continue;
+            }
+            // SAFETY: the buffer is the encoder's and not locked, and this is its last use.
             unsafe { call!(self.encoder, nvEncDestroyBitstreamBuffer, output.as_ptr()) }
                 .unwrap_or_else(|failure| failure.note());
         }
@@ -136,8 +148,6 @@ pub struct Pending {
 /// An access unit, in the driver's memory until this is dropped.
 pub struct Coded<'a> {
     bytes: &'a [u8],
-    /// Whether it is an IDR, with its parameter sets in front.
-    pub key: bool,
     surface: usize,
     shared: &'a Shared,
     _current: Current<'a>,
@@ -180,27 +190,33 @@ impl Session {
 
     /// Has `write` make a picture in the encoder's memory, complete when it returns, and submits it. Of [`SURFACES`]
     /// pictures the oldest must have been collected before the next is encoded. `time_us` goes with the picture; it must grow.
-    pub fn encode(&mut self, idr: bool, time_us: u64, write: impl FnOnce(&mut Nv12) -> Result<()>) -> Result<Pending> {
+    pub fn encode(
+        &mut self,
+        idr: bool,
+        time_us: u64,
+        write: impl FnOnce(&mut Surface) -> Result<()>,
+    ) -> Result<Pending> {
         let core = &self.shared.core;
         let surface = self.frame as usize % SURFACES;
         if self.shared.busy[surface].load(Ordering::Acquire) {
             return Err(Error::bug("a picture was to be encoded before an old one was collected"));
         }
+        core.stuck.lock().unwrap().clone().map_or(Ok(()), Err)?;
         let _current = core.encoder.context.current()?;
         let mut input = core.inputs[surface].lock().unwrap();
         let input = input.as_mut();
         let input = input.ok_or_else(|| Error::failed("NVENC failed").cause("the session has lost its buffers"))?;
-        write(&mut input.picture)?;
+        write(&mut input.surface)?;
         let mapped = input.map(&core.encoder).map_err(Failure::error)?;
         let mut params = picture();
         params.inputWidth = self.config.width;
         params.inputHeight = self.config.height;
-        params.inputPitch = input.picture.pitch() as u32;
+        params.inputPitch = input.surface.pitch() as u32;
         params.frameIdx = self.frame;
         params.inputTimeStamp = time_us;
         params.inputBuffer = mapped.as_ptr();
         params.outputBitstream = core.outputs[surface].as_ptr();
-        params.bufferFmt = NV12;
+        params.bufferFmt = core.format.raw();
         if idr {
             // With picture types decided by the driver, the flag does it and the type does not.
             params.encodePicFlags = sys::NV_ENC_PIC_FLAGS::NV_ENC_PIC_FLAG_FORCEIDR as u32;
@@ -208,7 +224,7 @@ impl Session {
         // SAFETY: the encoder is live, the structure whole; its buffers are the encoder's, and no picture is in them.
         let submitted = patiently(|| unsafe { call!(core.encoder, nvEncEncodePicture, &mut params) });
         if let Err(failure) = submitted {
-            input.unmap(&core.encoder);
+            input.unmap(&core.encoder).unwrap_or_else(|failure| failure.note());
             return Err(failure.error());
         }
         core.fed.store(true, Ordering::Relaxed);
@@ -218,8 +234,10 @@ impl Session {
     }
 
     /// Changes bit rate, frame rate and size in place. Only a new size, for which every picture must have been collected,
-    /// begins with an IDR. Where it fails, the session goes on as it was, unless its size was to change.
+    /// begins with an IDR. Where it fails, the session goes on as it was, unless its size was to change. Codec and options stay
+    /// as they are, whatever `config` says of them.
     pub fn reconfigure(&mut self, config: &Config) -> Result<()> {
+        let config = &Config { codec: self.config.codec, options: self.config.options, ..*config };
         let core = &self.shared.core;
         let resized = (config.width, config.height) != (self.config.width, self.config.height);
         if resized {
@@ -237,9 +255,9 @@ impl Session {
         let level = self.settings.level();
         self.settings.set(config);
         let mut changed = core.encoder.reconfigure(&mut self.settings, resized);
-        if changed.as_ref().is_err_and(|failure| matches!(failure.code, 8 | 12)) && level != ANY_LEVEL {
+        if changed.as_ref().is_err_and(|failure| matches!(failure.code, 8 | 12)) && level != self.settings.any_level() {
             // The level that the opening chose may be too low for the new rate.
-            self.settings.set_level(ANY_LEVEL);
+            self.settings.set_level(self.settings.any_level());
             changed = core.encoder.reconfigure(&mut self.settings, resized);
         }
         if let Err(failure) = changed {
@@ -268,15 +286,14 @@ impl Collector {
         let whole = lock.as_mut_ptr();
         // SAFETY: the encoder is live, the bitstream buffer the encoder's and not locked; the fields are places in zeroed
         // memory. What comes back is read field by field: a newer driver may name picture types that the crate lacks.
-        let (bytes, key) = unsafe {
+        let bytes = unsafe {
             patiently(|| call!(core.encoder, nvEncLockBitstream, whole)).map_err(|failure| failure.error())?;
             let start = addr_of!((*whole).bitstreamBufferPtr).read().cast::<u8>();
             let len = addr_of!((*whole).bitstreamSizeInBytes).read() as usize;
             // The driver's memory, which stays as it is until the bitstream is unlocked.
-            let bytes = if start.is_null() { &[][..] } else { slice::from_raw_parts(start, len) };
-            (bytes, addr_of!((*whole).pictureType).cast::<u32>().read() == IDR)
+            if start.is_null() { &[][..] } else { slice::from_raw_parts(start, len) }
         };
-        let coded = Coded { bytes, key, surface: pending.surface, shared, _current: current };
+        let coded = Coded { bytes, surface: pending.surface, shared, _current: current };
         if coded.is_empty() {
             return Err(Error::failed("NVENC failed").cause("an access unit is empty"));
         }
@@ -287,7 +304,7 @@ impl Collector {
 impl Deref for Coded<'_> {
     type Target = [u8];
 
-    /// Annex B.
+    /// Annex B; of AV1 a temporal unit in the low-overhead format.
     fn deref(&self) -> &[u8] {
         self.bytes
     }
@@ -296,11 +313,13 @@ impl Deref for Coded<'_> {
 impl Drop for Coded<'_> {
     fn drop(&mut self) {
         let core = &self.shared.core;
-        // SAFETY: the bitstream is locked, and its bytes are not used any more.
-        unsafe { call!(core.encoder, nvEncUnlockBitstream, core.outputs[self.surface].as_ptr()) }
-            .unwrap_or_else(|failure| failure.note());
-        if let Some(input) = &mut *core.inputs[self.surface].lock().unwrap() {
-            input.unmap(&core.encoder);
+        let unlocked = core.unlock(self.surface);
+        let unmapped = match &mut *core.inputs[self.surface].lock().unwrap() {
+            Some(input) => input.unmap(&core.encoder),
+            None => Ok(()),
+        };
+        if let Err(failure) = unlocked.and(unmapped) {
+            core.stuck.lock().unwrap().get_or_insert(failure.error());
         }
         self.shared.busy[self.surface].store(false, Ordering::Release);
     }
@@ -372,15 +391,28 @@ fn build(api: &'static Api, device: &Device, config: &Config, ample: (u32, u32))
     let context = Arc::new(Context::retain(device)?);
     let encoder = Encoder::new(api, context.clone(), device, config);
     let room = (config.width, config.height);
-    let mut core = Core { inputs: Default::default(), outputs: Vec::new(), fed: AtomicBool::new(false), room, encoder };
+    let mut core = Core {
+        inputs: Default::default(),
+        outputs: Vec::new(),
+        locked: Default::default(),
+        stuck: Mutex::default(),
+        fed: AtomicBool::new(false),
+        room,
+        format: config.options.input,
+        encoder,
+    };
     let _current = context.current()?;
 
     core.encoder.open()?;
+    let offered = core.encoder.codecs()?;
+    if !offered.contains(&config.codec) {
+        return Err(no_codec(config.codec, &offered, &device.name).into());
+    }
     let able = core.encoder.abilities()?;
     able.check(config, &device.name)?;
     core.room = (config.width.max(ample.0.min(able.width.1)), config.height.max(ample.1.min(able.height.1)));
 
-    let mut settings = Settings::new(core.encoder.preset()?, able.custom_vbv, config, core.room);
+    let mut settings = Settings::new(core.encoder.preset(config.options.preset.guid())?, &able, config, core.room);
     // SAFETY: the encoder is live; the structure is whole, and what it points to is the settings'.
     unsafe { call!(core.encoder, nvEncInitializeEncoder, settings.initialize()) }?;
     core.encoder.pin_level(&mut settings);

@@ -1,14 +1,15 @@
-//! Pictures that lie on a device, or are to: brought to the host for encoders on the CPU, or made NV12 where NVENC reads it.
+//! Pictures that lie on a device, or are to: brought to the host for encoders on the CPU, or made NV12 where NVENC reads it,
+//! or planes where nvJPEG does.
 
 use std::sync::Arc;
 
-use super::to_nv12;
+use super::{ToRgb, to_nv12, to_planes, to_rgba};
 use crate::error::Result;
 use crate::gpu::convert::{Converter, Matrix};
 use crate::gpu::cuda::Context;
 use crate::gpu::memory::{Pinned, Stream};
-use crate::gpu::picture::{Nv12, Picture, Planar};
-use crate::pipeline::frame::{Frame, Pool};
+use crate::gpu::picture::{Picture, Planar, Surface};
+use crate::pipeline::frame::{Frame, PixelFormat, Pool};
 
 /// Brings pictures to the host. What that takes is made for the first, and again for one of another device or size.
 #[derive(Default)]
@@ -56,8 +57,8 @@ impl FromDevice {
     }
 }
 
-/// Makes NV12, BT.709 limited range, in a device's memory of frames that lie anywhere.
-pub struct ToNv12 {
+/// Makes what NVENC reads in a device's memory of frames that lie anywhere: NV12, BT.709 limited range, or RGBA.
+pub struct ToSurface {
     stream: Stream,
     /// Of frames on this device.
     converter: Option<Converter>,
@@ -66,18 +67,23 @@ pub struct ToNv12 {
     /// Of frames on another device.
     elsewhere: FromDevice,
     pool: Pool,
+    rgb: ToRgb,
 }
 
-impl ToNv12 {
-    pub fn new(context: &Arc<Context>) -> Result<ToNv12> {
-        let stream = Stream::new(context)?;
-        Ok(ToNv12 { stream, converter: None, staging: None, elsewhere: FromDevice::default(), pool: Pool::default() })
+impl ToSurface {
+    pub fn new(context: &Arc<Context>) -> Result<ToSurface> {
+        let (stream, elsewhere, pool) = (Stream::new(context)?, FromDevice::default(), Pool::default());
+        Ok(ToSurface { stream, converter: None, staging: None, elsewhere, pool, rgb: ToRgb::default() })
     }
 
     /// Writes a frame of the size of `out`, which is of this one's device; it is there when this returns.
-    pub fn write(&mut self, frame: &Frame, out: &mut Nv12) -> Result<()> {
+    pub fn write(&mut self, frame: &Frame, out: &mut Surface) -> Result<()> {
         match frame.picture() {
             Some(picture) if picture.context().same(self.stream.context()) => {
+                let out = match out {
+                    Surface::Nv12(out) => out,
+                    Surface::Rgba(out) => return out.copy(&self.stream, picture),
+                };
                 if self.converter.is_none() {
                     self.converter = Some(Converter::new(self.stream.context())?);
                 }
@@ -95,12 +101,56 @@ impl ToNv12 {
         }
     }
 
-    fn upload(&mut self, frame: &Frame, out: &mut Nv12) -> Result<()> {
-        if self.staging.as_ref().is_none_or(|staging| staging.len() < out.bytes()) {
-            self.staging = Some(Pinned::new(self.stream.context(), out.bytes())?);
+    fn upload(&mut self, frame: &Frame, out: &mut Surface) -> Result<()> {
+        let bytes = match out {
+            Surface::Nv12(out) => out.bytes(),
+            Surface::Rgba(out) => out.bytes(),
+        };
+        if self.staging.as_ref().is_none_or(|staging| staging.len() < bytes) {
+            self.staging = Some(Pinned::new(self.stream.context(), bytes)?);
         }
         let staging = self.staging.as_mut().expect("just made");
-        to_nv12(frame, staging, out.pitch())?;
-        out.upload(&self.stream, staging)
+        match out {
+            Surface::Nv12(out) => {
+                to_nv12(frame, staging, out.pitch())?;
+                out.upload(&self.stream, staging)
+            }
+            Surface::Rgba(out) => {
+                let (pixels, format) = self.rgb.pixels(frame)?;
+                to_rgba(pixels, format, &mut staging[..bytes]);
+                out.upload(&self.stream, staging)
+            }
+        }
+    }
+}
+
+/// Makes planes, BT.601 full range, in a device's memory of frames that lie anywhere.
+#[derive(Default)]
+pub struct ToPlanar {
+    /// Of frames on this device.
+    converter: Option<Converter>,
+    /// Of all others.
+    staging: Option<Pinned>,
+    rgb: ToRgb,
+}
+
+impl ToPlanar {
+    /// Writes a frame of the size of `out`, which is of the stream's device; it is there when this returns.
+    pub fn write(&mut self, frame: &Frame, stream: &Stream, out: &mut Planar) -> Result<()> {
+        let context = stream.context();
+        if let Some(picture) = frame.picture().filter(|picture| picture.context().same(context)) {
+            if self.converter.is_none() {
+                self.converter = Some(Converter::new(context)?);
+            }
+            return self.converter.as_ref().expect("just made").i420(stream, picture, out, &Matrix::BT601_FULL);
+        }
+        let bytes = PixelFormat::I420.bytes(frame.size);
+        if self.staging.as_ref().is_none_or(|staging| staging.len() < bytes) {
+            self.staging = Some(Pinned::new(context, bytes)?);
+        }
+        let staging = self.staging.as_mut().expect("just made");
+        let (pixels, format) = self.rgb.pixels(frame)?;
+        to_planes(pixels, format, frame.size, &mut staging[..bytes])?;
+        out.upload(stream, staging)
     }
 }

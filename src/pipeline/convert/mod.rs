@@ -2,7 +2,7 @@
 //! on a device by the device.
 //!
 //! H.264 is BT.709 limited range (its VUI says so), JPEG is BT.601 full range (JFIF): for JPEG, YUV frames go back to
-//! RGB here, and the JPEG library converts them.
+//! RGB here, and the JPEG library converts them, or for a GPU's encoder this module does.
 
 use yuv::{
     BufferStoreMut, YuvBiPlanarImage, YuvBiPlanarImageMut, YuvConversionMode, YuvPlanarImage, YuvPlanarImageMut,
@@ -12,7 +12,7 @@ use yuv::{
 mod device;
 
 use self::device::FromDevice;
-pub use self::device::ToNv12;
+pub use self::device::{ToPlanar, ToSurface};
 use super::frame::{Frame, PixelFormat, Range, Size};
 use crate::error::{Error, Result};
 use crate::gpu::convert::Matrix;
@@ -170,6 +170,30 @@ fn yuv_to_nv12(
     Ok(())
 }
 
+/// Writes RGB pixels, tightly packed, as I420 in BT.601 full range (JFIF): planes one after another, rows tightly packed.
+fn to_planes(pixels: &[u8], format: PixelFormat, size: Size, out: &mut [u8]) -> Result<()> {
+    let (y, chroma) = out.split_at_mut(size.pixels());
+    let (u, v) = chroma.split_at_mut(size.pixels() / 4);
+    let mut image = YuvPlanarImageMut {
+        y_plane: BufferStoreMut::Borrowed(y),
+        y_stride: size.width,
+        u_plane: BufferStoreMut::Borrowed(u),
+        u_stride: size.width / 2,
+        v_plane: BufferStoreMut::Borrowed(v),
+        v_stride: size.width / 2,
+        width: size.width,
+        height: size.height,
+    };
+    let convert = match format {
+        PixelFormat::Rgb24 => yuv::rgb_to_yuv420,
+        PixelFormat::Bgra => yuv::bgra_to_yuv420,
+        _ => yuv::rgba_to_yuv420,
+    };
+    let row = (format.bytes(size) / size.height as usize) as u32;
+    let mode = YuvConversionMode::Balanced;
+    convert(&mut image, pixels, row, YuvRange::Full, YuvStandardMatrix::Bt601, mode).map_err(failed)
+}
+
 /// As many values as there are in `from`.
 #[inline]
 fn map(from: &[u8], to: &mut [u8], value: impl Fn(u8) -> u8) {
@@ -239,6 +263,20 @@ impl ToRgb {
     }
 }
 
+/// Writes pixels of an RGB format as R, G, B and a byte that nobody looks at.
+fn to_rgba(pixels: &[u8], format: PixelFormat, out: &mut [u8]) {
+    let out = out.as_chunks_mut::<4>().0;
+    match format {
+        PixelFormat::Rgb24 => {
+            out.iter_mut().zip(pixels.as_chunks::<3>().0).for_each(|(to, &[r, g, b])| *to = [r, g, b, 255]);
+        }
+        PixelFormat::Bgra => {
+            out.iter_mut().zip(pixels.as_chunks::<4>().0).for_each(|(to, &[b, g, r, a])| *to = [r, g, b, a]);
+        }
+        _ => out.as_flattened_mut().copy_from_slice(pixels),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -264,6 +302,19 @@ mod tests {
         let [r, g, b] = rgb.map(|c| f64::from(c) / 255.0);
         let y = 0.2126 * r + 0.7152 * g + 0.0722 * b;
         [16.0 + 219.0 * y, 128.0 + 224.0 * (b - y) / 1.8556, 128.0 + 224.0 * (r - y) / 1.5748]
+    }
+
+    #[test]
+    fn whatever_comes_becomes_rgba() {
+        for frame in [
+            flat(PixelFormat::Rgb24, &[10, 100, 200]),
+            flat(PixelFormat::Rgba, &[10, 100, 200, 7]),
+            flat(PixelFormat::Bgra, &[200, 100, 10, 7]),
+        ] {
+            let mut out = vec![9; 32 * 16 * 4];
+            to_rgba(frame.host().unwrap(), frame.format, &mut out);
+            assert!(out.chunks(4).all(|pixel| pixel[..3] == [10, 100, 200]), "{:?}", frame.format);
+        }
     }
 
     #[test]

@@ -10,14 +10,20 @@ use crate::clock::now_us;
 use crate::error::{Error, Result};
 use crate::pipeline::convert::ToRgb;
 use crate::pipeline::frame::{Frame, PixelFormat, Size};
+use crate::pipeline::rate::{self, Steps};
 use crate::wire::message::HEADER;
 
 pub(crate) fn open(config: &Config, output: Output) -> Result<Box<dyn Encoder>> {
-    Ok(Box::new(Jpeg { config: config.clone(), convert: ToRgb::default(), output }))
+    Ok(Box::new(Jpeg { steps: steps(config), convert: ToRgb::default(), output }))
+}
+
+/// The quality of a JPEG back end's pictures.
+pub(super) fn steps(config: &Config) -> Steps {
+    Steps::new(config.quality, rate::budget(config.bitrate, config.fps))
 }
 
 struct Jpeg {
-    config: Config,
+    steps: Steps,
     convert: ToRgb,
     output: Output,
 }
@@ -29,13 +35,14 @@ impl Encoder for Jpeg {
         let converted_us = now_us();
         let mut data = BytesMut::with_capacity(HEADER + frame.size.pixels() / 4);
         data.put_bytes(0, HEADER);
-        let data = compress(pixels, format, frame.size, self.config.quality, data)?;
+        let data = compress(pixels, format, frame.size, self.steps.quality(), data)?;
+        self.steps.made(data.len() - HEADER);
         (self.output)(Ok(Unit { frame, key: true, data, started_us, converted_us, encoded_us: now_us() }));
         Ok(())
     }
 
     fn reconfigure(&mut self, config: &Config) -> Result<()> {
-        self.config = config.clone();
+        self.steps.aim(config.quality, rate::budget(config.bitrate, config.fps));
         Ok(())
     }
 }

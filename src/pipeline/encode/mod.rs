@@ -3,6 +3,7 @@
 mod jpeg;
 pub mod nvenc;
 mod nvidia;
+pub mod nvjpeg;
 mod openh264;
 mod slots;
 
@@ -10,8 +11,12 @@ use bytes::BytesMut;
 
 pub use self::slots::{NoSlot, Slots, WhenFull};
 use super::frame::{Frame, Size};
+use super::rate::Quality;
 use crate::error::{Error, Kind, Result};
-use crate::gpu::{Chosen, nvenc::Refused};
+use crate::gpu;
+use crate::gpu::Chosen;
+pub use crate::gpu::nvenc::Options as NvencOptions;
+use crate::gpu::nvenc::Refused;
 use crate::lease::{Denied, Slot};
 use crate::wire::status::{Cause, Fallback};
 
@@ -20,14 +25,58 @@ use crate::wire::status::{Cause, Fallback};
 #[serde(rename_all = "lowercase")]
 pub enum Codec {
     H264,
+    Hevc,
+    Av1,
     Jpeg,
 }
 
 impl Codec {
+    /// In the order of their numbers.
+    pub const ALL: [Codec; 4] = [Codec::H264, Codec::Hevc, Codec::Av1, Codec::Jpeg];
+
     pub fn name(self) -> &'static str {
         match self {
             Codec::H264 => "h264",
+            Codec::Hevc => "hevc",
+            Codec::Av1 => "av1",
             Codec::Jpeg => "jpeg",
+        }
+    }
+
+    /// Whether something beside NVENC encodes it.
+    pub fn has_software(self) -> bool {
+        matches!(self, Codec::H264 | Codec::Jpeg)
+    }
+
+    /// As people write it.
+    pub fn title(self) -> &'static str {
+        match self {
+            Codec::Jpeg => "JPEG",
+            Codec::H264 => gpu::support::Codec::H264.title(),
+            Codec::Hevc => gpu::support::Codec::Hevc.title(),
+            Codec::Av1 => gpu::support::Codec::Av1.title(),
+        }
+    }
+}
+
+/// The video that viewers get who do not ask for any other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, clap::ValueEnum, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Main {
+    #[default]
+    H264,
+    /// By NVENC only.
+    Hevc,
+    /// By NVENC only.
+    Av1,
+}
+
+impl From<Main> for Codec {
+    fn from(main: Main) -> Codec {
+        match main {
+            Main::H264 => Codec::H264,
+            Main::Hevc => Codec::Hevc,
+            Main::Av1 => Codec::Av1,
         }
     }
 }
@@ -36,10 +85,10 @@ impl Codec {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, clap::ValueEnum, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Choice {
-    /// The first that works of those below, for each codec.
+    /// The first that works of those below, for each codec; JPEG instead of H.264 where that is too slow.
     #[default]
     Auto,
-    /// H.264 by the GPU's encoder.
+    /// H.264, HEVC and AV1 by the GPU's encoder.
     Nvenc,
     /// JPEG by the GPU.
     Nvjpeg,
@@ -49,16 +98,18 @@ pub enum Choice {
     Jpeg,
 }
 
-/// What an encoder is opened with. All but the size change in place.
+/// What an encoder is opened with. Frame rate, bit rate and quality change in place, the size where the encoder can.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
+    pub codec: Codec,
     pub size: Size,
     /// Frames a second that the bit rate is shared among.
     pub fps: f64,
     /// bit/s.
     pub bitrate: u32,
-    /// JPEG quality, 1 to 100.
-    pub quality: u8,
+    /// Of JPEG pictures.
+    pub quality: Quality,
+    pub nvenc: NvencOptions,
 }
 
 /// What a back end is, for people and for `/status`.
@@ -74,7 +125,7 @@ pub struct Info {
 }
 
 /// One encoded picture. `data` begins with room for the `gsk.v1` header ([`HEADER`](crate::wire::message::HEADER) bytes), then come
-/// Annex B NAL units with four-byte start codes (H.264), or one JPEG.
+/// Annex B NAL units with four-byte start codes (H.264, HEVC), a temporal unit in the low-overhead format (AV1), or one JPEG.
 #[derive(Debug)]
 pub struct Unit {
     pub frame: Frame,
@@ -103,9 +154,14 @@ pub trait Encoder: Send {
 /// Opens a back end.
 pub(crate) enum Open {
     Freely(fn(&Config, Output) -> Result<Box<dyn Encoder>>),
+    /// On a GPU that may not be able to.
+    OnGpu(OpenOnGpu),
     /// Only with a slot of the machine in hand.
     WithSlot(OpenWithSlot),
 }
+
+/// With the chosen GPU's UUID, if one was chosen.
+type OpenOnGpu = fn(&Config, Option<&str>, Output) -> Result<Box<dyn Encoder>, Refused>;
 
 type OpenWithSlot = fn(&Config, Slot, &[String], Output) -> Result<Box<dyn Encoder>, Refused>;
 
@@ -138,30 +194,41 @@ struct Backend {
     choice: Choice,
     codec: Codec,
     hardware: bool,
-    find: fn(Option<&Chosen>) -> Result<Open, Refused>,
+    find: fn(Codec, Option<&Chosen>) -> Result<Open, Refused>,
 }
 
 /// Back ends in order of preference, per codec.
 const TABLE: &[Backend] = &[
-    Backend { name: "nvenc", choice: Choice::Nvenc, codec: Codec::H264, hardware: true, find: nvidia::find_nvenc },
+    nvenc(Codec::H264),
     Backend {
         name: "openh264",
         choice: Choice::Openh264,
         codec: Codec::H264,
         hardware: false,
-        find: |_| Ok(Open::Freely(openh264::open)),
+        find: |_, _| Ok(Open::Freely(openh264::open)),
     },
+    nvenc(Codec::Hevc),
+    nvenc(Codec::Av1),
     Backend { name: "nvjpeg", choice: Choice::Nvjpeg, codec: Codec::Jpeg, hardware: true, find: nvidia::find_nvjpeg },
     Backend {
         name: "jpeg",
         choice: Choice::Jpeg,
         codec: Codec::Jpeg,
         hardware: false,
-        find: |_| Ok(Open::Freely(jpeg::open)),
+        find: |_, _| Ok(Open::Freely(jpeg::open)),
     },
 ];
 
+const fn nvenc(codec: Codec) -> Backend {
+    Backend { name: "nvenc", choice: Choice::Nvenc, codec, hardware: true, find: nvidia::find_nvenc }
+}
+
 impl Choice {
+    /// Whether NVENC may be used.
+    pub fn may_nvenc(self) -> bool {
+        matches!(self, Choice::Auto | Choice::Nvenc)
+    }
+
     /// The codec that `/ws` carries under this choice where a viewer does not ask for one.
     pub fn codec(self) -> Codec {
         TABLE.iter().find(|row| row.choice == self).map_or(Codec::H264, |row| row.codec)
@@ -187,6 +254,10 @@ fn walk<T>(
     if codec == Codec::H264 && choice.codec() == Codec::Jpeg {
         return Err(Error::usage("this worker encodes JPEG only").hint("start it with --encoder auto").into());
     }
+    if !codec.has_software() && !choice.may_nvenc() {
+        let what = format!("this worker encodes no {}", codec.title());
+        return Err(Error::usage(what).cause("only NVENC does").hint("start it with --encoder auto").into());
+    }
     let rows = TABLE.iter().filter(|row| row.codec == codec);
     let asked = TABLE.iter().find(|row| row.choice == choice && row.codec == codec);
     let mut passed: Option<(&str, Cause, String)> = None;
@@ -196,7 +267,7 @@ fn walk<T>(
             passed = passed.or(Some((row.name, Cause::Requested, detail)));
             continue;
         }
-        match (row.find)(gpu).map_err(Tried::Unfit).and_then(|open| attempt(row.name, open)) {
+        match (row.find)(row.codec, gpu).map_err(Tried::Unfit).and_then(|open| attempt(row.name, open)) {
             Ok((done, slot)) => {
                 let since = crate::clock::rfc3339_now();
                 // A row that comes before a hardware one in its own right is no fallback.
@@ -209,7 +280,8 @@ fn walk<T>(
                 return Ok((done, Info { backend: row.name, codec, hardware: row.hardware, slot, fallback }));
             }
             Err(Tried::Over(failure)) => return Err(failure),
-            Err(Tried::Unfit(refused)) if asked.is_some() => {
+            // Of these there is no other row.
+            Err(Tried::Unfit(refused)) if asked.is_some() && codec.has_software() => {
                 let (cause, error) = (refused.detail(), refused.error);
                 let hint = "or use --encoder auto, which takes the best that this host has";
                 let hint = error.hint.map_or(hint.trim_start_matches("or ").into(), |own| format!("{own}\n{hint}"));
@@ -219,7 +291,13 @@ fn walk<T>(
             Err(Tried::Unfit(refused)) => passed = passed.or(Some((row.name, refused.cause, refused.detail()))),
         }
     }
-    Err(Error::bug(format!("no back end for {codec:?}")).into())
+    Err(match passed {
+        Some((_, _, detail)) => Error::missing(format!("{} cannot be encoded here", codec.title()))
+            .cause(detail)
+            .hint("H.264 can: --codec h264"),
+        None => Error::bug(format!("no back end for {codec:?}")),
+    }
+    .into())
 }
 
 /// What would encode a codec, and why. `gpu`: the one that was chosen.
@@ -242,17 +320,16 @@ pub struct Past<'a> {
     pub at_work: Option<&'a str>,
 }
 
-/// Opens the back end for a codec under the user's choice, but not one that failed just now. `output` makes what takes its units, for each back end that is
-/// tried.
+/// Opens the back end for a codec under the user's choice, but not one that failed just now. `output` makes what takes its
+/// units, for each back end that is tried.
 pub fn open(
-    codec: Codec,
     choice: Choice,
     config: &Config,
     slots: &Slots,
     past: Past,
     output: impl Fn() -> Output,
 ) -> Result<(Box<dyn Encoder>, Info), Failure> {
-    walk(codec, choice, slots.gpu.as_ref(), |backend, open| {
+    walk(config.codec, choice, slots.gpu.as_ref(), |backend, open| {
         if let Some(setback) = past.setback.filter(|setback| setback.backend == backend) {
             return Err(Tried::Unfit(Refused { cause: Cause::Fault, error: setback.error.clone() }));
         }
@@ -268,7 +345,11 @@ pub fn open(
                 Ok(encoder) => Ok((encoder, None)),
                 Err(error) => Err(Tried::Over(Failure::Failed(error))),
             },
-            Open::WithSlot(open) => with_slot(open, codec, config, slots, output()),
+            Open::OnGpu(open) => {
+                let gpu = slots.gpu.as_ref().map(|gpu| gpu.uuid.as_str());
+                open(config, gpu, output()).map(|encoder| (encoder, None)).map_err(Tried::Unfit)
+            }
+            Open::WithSlot(open) => with_slot(open, config, slots, output()),
         }
     })
 }
@@ -276,30 +357,31 @@ pub fn open(
 /// Opens a back end that needs a slot; `Ok` with the slot's name.
 fn with_slot(
     open: OpenWithSlot,
-    codec: Codec,
     config: &Config,
     slots: &Slots,
     output: Output,
 ) -> Result<(Box<dyn Encoder>, Option<String>), Tried> {
-    let (slot, boards) = slots.take(codec, config.size).map_err(|denied| without_slot(denied, slots.when_full))?;
+    let stands_in = slots.when_full == WhenFull::Software && config.codec.has_software();
+    let taken = slots.take(config.codec, config.size);
+    let (slot, boards) = taken.map_err(|denied| without_slot(denied, stands_in))?;
     let name = slot.name();
     match open(config, slot, &boards, output) {
         Ok(encoder) => Ok((encoder, Some(name))),
         // The driver bears fewer than was thought, or programs took sessions that it does not tell of.
-        Err(Refused { cause: Cause::Limit, error }) if slots.when_full != WhenFull::Software => {
+        Err(Refused { cause: Cause::Limit, error }) if !stands_in => {
             Err(Tried::Over(Failure::NoSlot(slots.refused(error.to_string()))))
         }
         Err(refused) => Err(Tried::Unfit(refused)),
     }
 }
 
-/// What becomes of an encoder that got no slot.
-fn without_slot(denied: Denied, when_full: WhenFull) -> Tried {
+/// What becomes of an encoder that got no slot, where another may stand in and where none may.
+fn without_slot(denied: Denied, stands_in: bool) -> Tried {
     match denied {
-        Denied::Full(refusal) if when_full != WhenFull::Software => Tried::Over(Failure::NoSlot((&refusal).into())),
+        Denied::Full(refusal) if !stands_in => Tried::Over(Failure::NoSlot((&refusal).into())),
         Denied::Full(refusal) => Tried::Unfit(Refused { cause: Cause::NoSlot, error: refusal.error() }),
         // The driver or the gate did not answer in time: whether there is a slot is not known yet.
-        Denied::Failed(error) if error.kind == Kind::Unreachable && when_full != WhenFull::Software => {
+        Denied::Failed(error) if error.kind == Kind::Unreachable && !stands_in => {
             Tried::Over(Failure::NoSlot(NoSlot { reason: error.to_string(), holders: Vec::new() }))
         }
         Denied::Failed(error) => Tried::Unfit(Refused { cause: Cause::Fault, error }),
@@ -317,6 +399,22 @@ mod tests {
         assert_eq!(preview(Codec::Jpeg, Choice::Openh264, None).unwrap().codec, Codec::Jpeg);
         assert!(preview(Codec::H264, Choice::Jpeg, None).unwrap_err().what.contains("JPEG only"));
         assert_eq!((Choice::Jpeg.codec(), Choice::Auto.codec()), (Codec::Jpeg, Codec::H264));
+    }
+
+    #[test]
+    fn hevc_and_av1_are_nvencs() {
+        for codec in [Codec::Hevc, Codec::Av1] {
+            for choice in [Choice::Openh264, Choice::Jpeg, Choice::Nvjpeg] {
+                assert_eq!(preview(codec, choice, None).unwrap_err().cause.unwrap(), "only NVENC does");
+            }
+            match preview(codec, Choice::Auto, None) {
+                Ok(info) => assert_eq!((info.backend, info.codec, info.fallback), ("nvenc", codec, None)),
+                Err(error) => {
+                    assert!(error.what.ends_with("cannot be encoded here") && error.cause.is_some(), "{error}")
+                }
+            }
+        }
+        assert!(Codec::ALL.iter().enumerate().all(|(at, &codec)| codec as usize == at));
     }
 
     #[test]

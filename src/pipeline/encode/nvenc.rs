@@ -1,4 +1,4 @@
-//! H.264 by NVENC.
+//! H.264, HEVC and AV1 by NVENC.
 //!
 //! Frames are converted into the encoder's own memory, on the thread that submits them; a second thread waits for
 //! the access units and hands them to the output, in order. At most `IN_FLIGHT` frames are in the encoder: `submit`
@@ -18,13 +18,15 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 
-use super::{Config, Encoder, Output, Unit};
+use super::{Codec, Config, Encoder, Output, Unit};
 use crate::clock::now_us;
 use crate::error::{Error, Result};
 use crate::gpu::nvenc::{self, Collector, Pending, Refused, Session};
+use crate::gpu::support;
 use crate::lease::Slot;
-use crate::pipeline::convert::ToNv12;
+use crate::pipeline::convert::ToSurface;
 use crate::pipeline::frame::Frame;
+use crate::pipeline::sets::is_key;
 use crate::wire::message::HEADER;
 use crate::wire::status::Cause;
 
@@ -37,28 +39,40 @@ const ANSWER: Duration = Duration::from_secs(1);
 
 /// Opens a session with `slot`, which it keeps until it is closed, on the first of `boards` (UUIDs; none: all) that takes it.
 pub fn open(config: &Config, slot: Slot, boards: &[String], output: Output) -> Result<Box<dyn Encoder>, Refused> {
-    let (session, collector) = Session::open(slot, boards, &settings(config))?;
     let fault = |error| Refused { cause: Cause::Fault, error };
-    let convert = ToNv12::new(session.context()).map_err(fault)?;
+    let (session, collector) = Session::open(slot, boards, &settings(config).map_err(fault)?)?;
+    let convert = ToSurface::new(session.context()).map_err(fault)?;
     let queue = Arc::new(Queue::default());
     let (alive, ended) = mpsc::channel();
-    let waits = queue.clone();
+    let (waits, codec) = (queue.clone(), config.codec);
     let thread = std::thread::Builder::new().name("nvenc".into()).spawn(move || {
         let _alive = alive;
-        collect(collector, &waits, output);
+        collect(collector, codec, &waits, output);
     });
     let thread = thread.map_err(|error| fault(Error::io("cannot start a thread", error)))?;
     Ok(Box::new(Nvenc { session: Some(session), convert, config: config.clone(), queue, thread: Some(thread), ended }))
 }
 
-fn settings(config: &Config) -> nvenc::Config {
-    nvenc::Config { width: config.size.width, height: config.size.height, fps: config.fps, bitrate: config.bitrate }
+/// As NVENC names it, if it does.
+pub fn codec(codec: Codec) -> Option<support::Codec> {
+    match codec {
+        Codec::H264 => Some(support::Codec::H264),
+        Codec::Hevc => Some(support::Codec::Hevc),
+        Codec::Av1 => Some(support::Codec::Av1),
+        Codec::Jpeg => None,
+    }
+}
+
+fn settings(config: &Config) -> Result<nvenc::Config> {
+    let codec = codec(config.codec).ok_or_else(|| Error::bug("NVENC was to encode JPEG"))?;
+    let Config { size, fps, bitrate, nvenc: options, .. } = *config;
+    Ok(nvenc::Config { codec, width: size.width, height: size.height, fps, bitrate, options })
 }
 
 struct Nvenc {
     /// Gone only while `self` is dropped.
     session: Option<Session>,
-    convert: ToNv12,
+    convert: ToSurface,
     config: Config,
     queue: Arc<Queue>,
     thread: Option<JoinHandle<()>>,
@@ -76,8 +90,8 @@ impl Encoder for Nvenc {
         self.queue.check()?;
         let mut converted_us = started_us;
         let session = self.session.as_mut().expect("open");
-        let pending = session.encode(idr, frame.captured_us.0, |picture| {
-            self.convert.write(&frame, picture)?;
+        let pending = session.encode(idr, frame.captured_us.0, |surface| {
+            self.convert.write(&frame, surface)?;
             converted_us = now_us();
             Ok(())
         })?;
@@ -90,7 +104,7 @@ impl Encoder for Nvenc {
             // Until then, the encoder's memory is in use.
             self.queue.wait_below(1)?;
         }
-        self.session.as_mut().expect("open").reconfigure(&settings(config))?;
+        self.session.as_mut().expect("open").reconfigure(&settings(config)?)?;
         self.config = config.clone();
         Ok(())
     }
@@ -200,7 +214,7 @@ impl Queue {
 }
 
 /// The waiting thread.
-fn collect(mut collector: Collector, queue: &Queue, mut output: Output) {
+fn collect(mut collector: Collector, codec: Codec, queue: &Queue, mut output: Output) {
     // However the thread ends, nobody waits for it in vain.
     let _gone = Gone(queue);
     while let Some(job) = queue.take() {
@@ -211,7 +225,7 @@ fn collect(mut collector: Collector, queue: &Queue, mut output: Output) {
             let mut data = BytesMut::with_capacity(HEADER + coded.len());
             data.resize(HEADER, 0);
             data.extend_from_slice(&coded);
-            Ok(Unit { frame, key: coded.key, data, started_us, converted_us, encoded_us })
+            Ok(Unit { frame, key: is_key(codec, &coded), data, started_us, converted_us, encoded_us })
         });
         if let Some(unit) = queue.done(unit) {
             output(unit);

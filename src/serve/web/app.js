@@ -7,6 +7,8 @@ const PATHS = ['webcodecs', 'mse', 'mjpeg'], PATH_NAMES = { webcodecs: 'WebCodec
 const forced = PATHS.includes(query.get('via')) ? query.get('via') : null;
 
 let via = null, sink = '', player = null, why = '';  // why: the reason this path was taken instead of a better one
+let parked = null;    // the WebCodecs player, while the server gives JPEG in place of H.264
+let leaving = null;   // what is on the screen until the parked one shows again
 let hello = null, config = null, server = null;      // the newest messages of their kinds
 let size = { width: 0, height: 0 };
 const errors = [], count = { painted: 0, bytes: 0, drops: 0, reconnects: 0 };
@@ -79,7 +81,10 @@ function notice(text) {
 
 // ---- The socket ----
 
-const VIDEO = { webcodecs: 'h264', mse: 'none', mjpeg: 'jpeg' };
+// WebCodecs' connection to a worker of H.264 asks for no codec, and so gets what the host can make: H.264, or JPEG where that
+// is too slow.
+const undecided = () => parked || (via === 'webcodecs' && !forced && !query.has('codec') && codec.now === 'h264' && document.body.dataset.codec === 'h264');
+const wanted = { webcodecs: () => `video=${codec.now}`, mse: () => `video=none&codec=${codec.now}`, mjpeg: () => 'video=jpeg' };
 let socket = null, backoff = 250, retryTimer = 0, heard = 0;
 const send = message => { if (socket && socket.readyState === 1) socket.send(JSON.stringify(message)); };
 
@@ -87,7 +92,7 @@ function connect() {
   clearTimeout(retryTimer);
   drop_socket();
   Object.assign(link, { phase: 'connecting', picture: false });
-  const ws = new WebSocket(`${location.origin.replace(/^http/, 'ws')}/ws?video=${VIDEO[via]}`, 'gsk.v1');
+  const ws = new WebSocket(`${location.origin.replace(/^http/, 'ws')}/ws?${undecided() ? '' : wanted[via]()}`, 'gsk.v1');
   let opened = false;
   socket = ws;
   ws.binaryType = 'arraybuffer';
@@ -148,13 +153,16 @@ function told(message) {
       clock.reset();
       frames.clear();
       newest = server = null;
-      if (!hello.codecs.includes(via === 'mjpeg' ? 'jpeg' : 'h264')) return fall_on('this worker encodes JPEG only');
+      if ((via !== 'mjpeg' || parked) && !hello.codecs.includes(codec.now)) {
+        return fall_on(codec.now === 'h264' ? 'this worker encodes JPEG only' : `this worker encodes no ${codec.name()}`);
+      }
       player.open();
       show_hint();
       return say();
     case 'config':
       config = message;
       link.bye = '';
+      follow_codec();
       resized(config.width, config.height);
       if (player.configure) player.configure(config);
       return;
@@ -169,6 +177,37 @@ function told(message) {
     case 'stats': server = message; return;
     case 'bye': link.bye = message.reason || 'the server ended'; return;
   }
+}
+
+// The server has begun to give JPEG to who asked for no codec, or H.264 again: the same connection, another way to the screen.
+function follow_codec() {
+  const jpeg = config.codec === 'mjpeg';
+  if (jpeg === Boolean(parked) || !undecided()) return;
+  samples.length = 0;
+  if (jpeg) {
+    land();
+    parked = player;
+    parked.park();
+    via = 'mjpeg';
+    player = ways.mjpeg();
+    why = 'the server gives JPEG';
+    notice(`Now watching JPEG pictures, not H.264: ${(config.fallback && config.fallback.detail) || 'no reason given'}.`);
+  } else {
+    land();
+    leaving = player;
+    player = parked;
+    parked = null;
+    via = 'webcodecs';
+    why = '';
+    player.unpark();
+    notice('Now watching H.264 again.');
+  }
+}
+
+// What was to stay on the screen until another picture came may go.
+function land() {
+  if (leaving) leaving.stop();
+  leaving = null;
 }
 
 let keyAsked = -1e9;
@@ -322,12 +361,19 @@ function begin() {
 }
 
 function fall_on(reason) {
-  const from = via;
+  const from = parked ? 'webcodecs' : via;
   note(`${PATH_NAMES[from]}: ${reason}`);
-  if (player) player.stop();
+  land();
+  for (const one of [player, parked]) if (one) one.stop();
+  parked = null;
   drop_socket();
   clearTimeout(retryTimer);
   samples.length = 0;
+  // The same way with the codec that all decode comes before a lesser way.
+  if (from !== 'mjpeg' && codec.settle_for_h264(reason)) {
+    connect();
+    return begin();
+  }
   why = reason;
   if (forced || from === 'mjpeg') {
     Object.assign(link, { phase: 'failed', problem: `${PATH_NAMES[from]} cannot go on: ${reason}` });
@@ -433,7 +479,7 @@ function show_facts() {
   row(list, 'painted', fps === null ? '–' : `${digits(fps)} fps`, 'pictures shown by this page, over the last 2 s');
   row(list, 'received', bits === null ? '–' : `${(bits * 8 / 1e6).toFixed(2)} Mbit/s`, 'bytes of video received by this page, over the last 2 s');
   row(list, 'size', size.width ? `${size.width} × ${size.height}` : '–', 'of the picture, before it is fitted to the window');
-  row(list, 'codec', player && player.codec() || '–', 'as the server declares it');
+  row(list, 'codec', (player && player.codec() || '–') + (codec.why ? `, as ${codec.why}` : ''), 'as the server declares it');
   const backend = server && server.backend ? server.backend.split(':').pop() : '–';
   row(list, 'encoder', config ? `${config.backend} (${config.hardware ? 'hardware' : 'software'})` : backend, 'the server\'s encoder');
   row(list, 'fallback', fallback ? `${fallback.from}: ${fallback.detail || fallback.cause}` : '–', fallback ? `${fallback.cause}, since ${fallback.since}` : 'the encoder is the one asked for');
@@ -526,12 +572,15 @@ async function start() {
     if (answer && answer.status === 401) return no_token('the token of this link is not the right one: open the whole link that gsk serve printed');
   }
   link.problem = '';
+  if (codec.now !== 'h264') await codec.settle(via);
   connect();
 }
 
+const codec = codec_choice({ offered: document.body.dataset.codec, query, note, notice });
 const ways = players({
-  $, link, count, frames, note, good, ask_key, fall_on, resized, painted, show_sink,
+  $, link, count, frames, note, good, ask_key, fall_on, resized, painted, show_sink, land,
   config: () => config,
+  codec: () => codec.now,
   refused({ state, reason }) {
     if (link.phase !== 'open') return;
     link.refused = (state === 'no-slot' && reason ? `no encoder slot: ${reason}` : reason) || state;
@@ -567,6 +616,10 @@ if (query.has('via') && !forced) {
   const text = `?via=${query.get('via')} is not known; it can be webcodecs, mse or mjpeg. This page chose by itself.`;
   note(text);
   notice(text);
+}
+if (codec.unknown) {
+  note(codec.unknown);
+  notice(codec.unknown);
 }
 if (playing) setInterval(tick, 250);
 

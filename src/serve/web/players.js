@@ -1,10 +1,10 @@
 // The three ways from the server to the screen. Each is a function that starts one and gives back:
 // feed(buffer): one message of video; configure(config); open(): a connection has begun; resume(): the source is back;
 // visible(): the tab is shown again; pause(): nobody watches for now; painted(): pictures shown so far, or null; codec();
-// queue; stop().
+// queue; stop(). WebCodecs' has park() and unpark() too: another player has the screen for a while.
 'use strict';
 const players = page => {
-const { $, link, count, frames, note, good, ask_key, fall_on, resized, painted, show_sink } = page;
+const { $, link, count, frames, note, good, ask_key, fall_on, resized, painted, show_sink, land } = page;
 const shown = () => { const q = video.getVideoPlaybackQuality(); return q.totalVideoFrames - q.droppedVideoFrames; };
 const video = $('video'), Source = window.ManagedMediaSource || window.MediaSource;
 
@@ -15,7 +15,8 @@ function webcodecs() {
   const failures = [], memory = 'gsk.hardware-decoder-failed';
   const recall = () => { try { return localStorage.getItem(memory) === navigator.userAgent; } catch { return false; } };
   const remember = () => { try { localStorage.setItem(memory, navigator.userAgent); } catch { /* storage is closed to this page */ } };
-  let suspect = false, drawn = 0, track = true;
+  let suspect = false, drawn = 0, track = true, parked = false, returns = false;
+  const take_screen = () => show_sink(track ? 'video track' : 'canvas');
   const self = {
     queue: 0,
     // The receive time needs no hop; the buffer is handed over, not copied.
@@ -24,6 +25,9 @@ function webcodecs() {
     configure: c => worker.postMessage({ config: { codec: c.codec, width: c.width, height: c.height, colour: c.colour } }),
     painted: () => track ? shown() : drawn,
     codec: () => page.config() && page.config().codec,
+    park() { parked = true; returns = false; },
+    // What is on the screen stays until a picture has come.
+    unpark() { parked = false; returns = true; self.open(); },
     stop() { worker.onmessage = worker.onerror = null; worker.terminate(); video.srcObject = null; },
   };
   worker.onerror = event => fall_on(`the decoding worker failed: ${event.message || 'it could not start'}`);
@@ -38,11 +42,17 @@ function webcodecs() {
         if (!Number.isNaN(data.times[i + 2])) painted(frame, data.times[i + 2] - performance.timeOrigin);
       }
     }
+    if (data.times && returns) {
+      returns = false;
+      take_screen();
+      land();
+    }
+    if (parked) return;
     if (data.first && suspect && data.software) remember();
     if (data.times && !link.picture && link.phase === 'open') good();
     if (data.needKey) ask_key();
-    if (data.track) { video.srcObject = new MediaStream([data.track]); show_sink('video track'); }
-    if (data.canvas) { track = false; show_sink('canvas'); }
+    if (data.track) { video.srcObject = new MediaStream([data.track]); take_screen(); }
+    if (data.canvas) { track = false; take_screen(); }
     if (data.failed) fall_on(data.failed);
     if (data.decoderFailed) {
       const at = performance.now();
@@ -58,7 +68,7 @@ function webcodecs() {
     const generator = new MediaStreamTrackGenerator({ kind: 'video' });
     given.writable = generator.writable;
     video.srcObject = new MediaStream([generator]);
-    show_sink('video track');
+    take_screen();
   } else {
     given.canvas = $('canvas').transferControlToOffscreen();
   }
@@ -131,22 +141,37 @@ function mse() {
     next();
   }
 
+  // Where what a box holds begins, or -1.
+  function inside(bytes, box) {
+    const letters = [...box].map(c => c.charCodeAt(0));
+    for (let i = 0; i + 4 < bytes.length; i++) if (letters.every((c, k) => bytes[i + k] === c)) return i + 4;
+    return -1;
+  }
+  // From the decoder's configuration (ISO/IEC 14496-15, annex E; AV1-ISOBMFF, 5).
   function codec_of(bytes) {
-    for (let i = 0; i + 8 < bytes.length; i++)
-      if (bytes[i] === 0x61 && bytes[i + 1] === 0x76 && bytes[i + 2] === 0x63 && bytes[i + 3] === 0x43)
-        return 'avc1.' + [5, 6, 7].map(k => bytes[i + k].toString(16).padStart(2, '0').toUpperCase()).join('');
-    return null;
+    const hex = n => n.toString(16).toUpperCase(), two = n => String(n).padStart(2, '0');
+    let at = inside(bytes, 'avcC');
+    if (at > 0) return 'avc1.' + [1, 2, 3].map(k => hex(bytes[at + k]).padStart(2, '0')).join('');
+    at = inside(bytes, 'hvcC');
+    if (at > 0) {
+      let flags = new DataView(bytes.buffer, bytes.byteOffset).getUint32(at + 2), turned = 0;
+      for (let i = 0; i < 32; i++, flags >>>= 1) turned = (turned * 2) + (flags & 1);
+      const first = bytes[at + 1], limits = [...bytes.subarray(at + 6, at + 12)];
+      while (limits.length && !limits[limits.length - 1]) limits.pop();
+      return ['hvc1', ['', 'A', 'B', 'C'][first >> 6] + (first & 31), hex(turned), (first & 32 ? 'H' : 'L') + bytes[at + 12], ...limits.map(hex)].join('.');
+    }
+    at = inside(bytes, 'av1C');
+    if (at < 0) return null;
+    const [profile, rest] = [bytes[at + 1], bytes[at + 2]];
+    return `av01.${profile >> 5}.${two(profile & 31)}${rest & 128 ? 'H' : 'M'}.${rest & 32 ? '12' : rest & 64 ? '10' : '08'}`;
   }
-  // Whether a media fragment holds an IDR picture (lengths of 4 bytes before each NAL unit).
-  function is_key(bytes, from) {
-    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-    for (let i = from; i + 5 <= bytes.length; i += 4 + view.getUint32(i)) if ((bytes[i + 4] & 31) === 5) return true;
-    return false;
-  }
+  // Whether a media fragment's sample is a sync sample: by first_sample_flags of its track run, behind the run's own flags, its
+  // count and its offset (ISO/IEC 14496-12, 8.8.8).
+  const is_key = bytes => (bytes[inside(bytes, 'trun') + 13] & 1) === 0;
 
   async function read() {
     const abort = opening = new AbortController();
-    const answer = await fetch('/stream.mp4?timeline=packed', { signal: abort.signal });
+    const answer = await fetch(`/stream.mp4?timeline=packed&codec=${page.codec()}`, { signal: abort.signal });
     if (!answer.ok) {
       const said = await answer.json().catch(() => ({}));
       if (said.state) page.refused(said);
@@ -167,12 +192,11 @@ function mse() {
         const view = new DataView(rest.buffer, rest.byteOffset), length = view.getUint32(from), kind = String.fromCharCode(...rest.subarray(from + 4, from + 8));
         if (length < 8) throw new Error('the MP4 stream is damaged');
         if (rest.length - from < length) break;
-        const body = from + 8;
         from += length;
         if (kind !== 'moov' && kind !== 'mdat') continue;
         const bytes = rest.subarray(0, from);
         if (kind === 'moov') await begin(codec_of(bytes));
-        todo.push({ bytes, key: kind === 'mdat' && is_key(bytes, body) });
+        todo.push({ bytes, key: kind === 'mdat' && is_key(bytes) });
         rest = rest.subarray(from);
         from = 0;
         next();
@@ -240,8 +264,9 @@ function mse() {
 function mjpeg() {
   const canvas = document.createElement('canvas'), context = canvas.getContext('bitmaprenderer', { alpha: false });
   let busy = false, waiting = null, drawn = 0, failed = 0, over = false;
+  // What another player has left on the screen stays until the first picture.
+  canvas.hidden = true;
   $('picture').append(canvas);
-  show_sink('image');
   async function show(buffer) {
     busy = true;
     const head = new DataView(buffer), frame = frames.get(Number(head.getBigUint64(12)));
@@ -252,6 +277,10 @@ function mjpeg() {
       if (canvas.width !== bitmap.width || canvas.height !== bitmap.height) Object.assign(canvas, { width: bitmap.width, height: bitmap.height });
       resized(bitmap.width, bitmap.height);
       context.transferFromImageBitmap(bitmap);
+      if (canvas.hidden) {
+        canvas.hidden = false;
+        show_sink('image');
+      }
       drawn++;
       failed = 0;
       if (frame) painted(frame, performance.now());

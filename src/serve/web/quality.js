@@ -18,7 +18,7 @@ function offer(most, asked) {
   list.replaceChildren(...rates.map(bps => new Option(in_words(bps) + (bps === most ? ' (most)' : ''), bps)));
 }
 
-// What the server says of it, once a second. It is H.264's: pictures by JPEG have a quality of their own.
+// What the server says of it, once a second. It is offered for H.264: that of JPEG may be fixed.
 function show(server, config) {
   const most = server && server.bitrate_most_bps, shown = Boolean(page.steers() && most && config && config.codec !== 'mjpeg');
   $('quality').hidden = !shown;

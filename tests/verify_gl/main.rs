@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+mod hosts;
+mod schema;
+#[path = "../standin/mod.rs"]
 mod standin;
 
 use standin::{Board, Foreign, Mig, Scene};
@@ -53,7 +56,7 @@ impl Host {
 impl From<Output> for Answer {
     fn from(output: Output) -> Answer {
         let json: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"));
-        assert_eq!(json["schema"], serde_json::json!({"name": "gsk.verify-gl", "version": 1}));
+        schema::check(&json);
         for check in json["checks"].as_array().unwrap() {
             let verdict = check["verdict"].as_str().unwrap();
             assert!(check["id"].is_string() && check["title"].is_string(), "{check}");
@@ -212,6 +215,10 @@ fn drivers_that_hang_crash_or_fail() {
     without_cuda(&crashed);
     let refused = broken(&|scene| scene.fault("cuInit", 1, 803));
     refused.has("cuda", "fail", &["803 (CUDA_ERROR_SYSTEM_DRIVER_MISMATCH)", "restart the machine"]);
+    let nvml = broken(&|scene| scene.crash("nvmlInit_v2", 1));
+    nvml.has("nvml", "fail", &["NVML ended the process by SIGSEGV", "dmesg"]);
+    nvml.has("nvenc", "skip", &["nvml failed"]);
+    nvml.has("gl-to-cuda", "pass", &[]);
     let nvml = broken(&|scene| scene.hang("nvmlInit_v2", 1, None));
     nvml.has("nvml", "fail", &["does not answer"]);
     nvml.has("nvenc", "skip", &["nvml failed"]);
@@ -233,6 +240,44 @@ fn drivers_that_hang_crash_or_fail() {
     let library = broken(&|scene| scene.crash("NvEncodeAPICreateInstance", 1));
     library.has("nvenc", "fail", &["SIGSEGV"]);
     INTEROP[..2].iter().for_each(|id| encoder.has(id, "pass", &[]));
+}
+
+#[test]
+fn nvjpeg_encodes_a_picture_or_says_what_is_missing() {
+    const PIP: &str = "pip install nvidia-nvjpeg-cu12";
+    let check = |scene: Scene| {
+        let host = Host::new(scene);
+        let answer = host.json(&["--timeout", "2s", "--only", "nvjpeg,nvdec"]);
+        assert_eq!((host.leaks(), host.scene.violations()), (vec![], vec![]));
+        answer
+    };
+    let with = |breaks: &dyn Fn(&mut Scene)| {
+        let mut scene = Scene::h200();
+        scene.with_nvjpeg();
+        breaks(&mut scene);
+        check(scene)
+    };
+    let good = with(&|_| {});
+    good.has("nvjpeg", "pass", &["libnvjpeg.so.12, nvJPEG 12.4.0: 320x240 in ", " bytes"]);
+    assert_eq!(good.capability("nvJPEG"), &Value::Bool(true));
+    let lacks = check(Scene::h200());
+    lacks.has("nvjpeg", "warn", &["libnvjpeg.so.12 is not on this host", PIP]);
+    assert_eq!(lacks.code, 0, "the CPU makes JPEG: {:#}", lacks.json);
+    let refused = with(&|scene| _ = scene.fault("nvjpegEncodeYUV", 1, 6));
+    refused.has("nvjpeg", "fail", &["nvjpegEncodeYUV returned 6 (NVJPEG_STATUS_EXECUTION_FAILED)", "dmesg"]);
+    assert_eq!((refused.code, refused.capability("nvJPEG")), (1, &Value::Bool(false)));
+    let old = with(&|scene| _ = scene.fault("nvjpegCreateSimple", 1, 7));
+    old.has("nvjpeg", "fail", &["ARCH_MISMATCH", "nvidia-nvjpeg-cu11"]);
+    let crashed = with(&|scene| _ = scene.crash("nvjpegEncoderStateCreate", 1));
+    crashed.has("nvjpeg", "fail", &["nvjpegCreateSimple ended the process by SIGSEGV"]);
+    crashed.check("nvdec");
+    let hung = with(&|scene| _ = scene.hang("nvjpegEncodeRetrieveBitstream", 1, None));
+    hung.has("nvjpeg", "fail", &["nvjpegEncodeYUV did not return within"]);
+    let mut without_driver = Scene::without_driver();
+    without_driver.with_nvjpeg();
+    if !has_driver() {
+        check(without_driver).has("nvjpeg", "skip", &["driver failed"]);
+    }
 }
 
 #[test]
