@@ -142,6 +142,11 @@ fn what_opengl_draws_is_what_ffmpeg_decodes() {
         let kinds: Vec<u8> = h264::nals(&unit.data[HEADER..]).map(|nal| nal[0] & 31).collect();
         assert_eq!(kinds, if unit.key { vec![h264::SPS, h264::PPS, h264::IDR] } else { vec![1] }, "unit {n}");
     }
+    let rate = |unit: &Unit| {
+        let timing = sps(unit).vui_parameters.unwrap().timing_info.unwrap();
+        f64::from(timing.time_scale) / f64::from(2 * timing.num_units_in_tick)
+    };
+    assert_eq!([0, 100, 250].map(|n| rate(&units[n])), [60.0, 60.0, 30.0]);
     let larger = units.split_off(300);
     for (units, first, size) in [(&units, 0, SIZE), (&larger, 300, LARGER)] {
         let sps = sps(&units[0]);

@@ -313,7 +313,7 @@ fn matches(path: &Path, text: &str) {
 
 #[test]
 fn help_reads_as_it_was_agreed() {
-    let cases: [(&str, &[&str]); 10] = [
+    let cases: [(&str, &[&str]); 11] = [
         ("help", &["--help"]),
         ("help-short", &["-h"]),
         ("serve-help", &["serve", "--help"]),
@@ -323,6 +323,7 @@ fn help_reads_as_it_was_agreed() {
         ("cleanup-help", &["cleanup", "--help"]),
         ("verify-gl-help", &["verify-gl", "--help"]),
         ("view-help", &["view", "--help"]),
+        ("bench-help", &["bench", "--help"]),
         ("serve-print-config", &["serve", "--print-config"]),
     ];
     for (name, words) in cases {
@@ -364,6 +365,7 @@ fn completions_and_man_pages_are_those_of_this_definition() {
             "_gsk.ps1",
             "gsk.bash",
             "gsk.fish",
+            "gsk-bench.1",
             "gsk-cleanup.1",
             "gsk-lease-run.1",
             "gsk-lease.1",

@@ -1,13 +1,12 @@
 //! What machine it was, and whether it was quiet.
 
 use std::fs;
-use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
 use super::stats::Summary;
-use crate::clock::now_us;
+use super::yardstick::Yardstick;
 use crate::gpu;
 use crate::proc::Ticks;
 
@@ -43,7 +42,7 @@ pub struct Cpu {
     pub governor: Option<String>,
 }
 
-/// The same arithmetic again and again, on one thread: how fast the machine is, and how evenly.
+/// The yardstick, twenty times: how fast the machine is, and how evenly.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Calibration {
     /// ms, the median.
@@ -79,13 +78,13 @@ struct Began {
 }
 
 impl Environment {
-    /// Looks at the machine; takes a tenth of a second, and what the driver takes.
-    pub fn take() -> Environment {
+    /// Looks at the machine; takes some hundredths of a second, and what the driver takes.
+    pub fn take(yardstick: &Yardstick) -> Environment {
         let load = fs::read_to_string("/proc/loadavg").ok().and_then(|text| {
             let mut words = text.split_ascii_whitespace().map(str::parse);
             Some([words.next()?.ok()?, words.next()?.ok()?])
         });
-        let calibration = Calibration::take();
+        let calibration = Calibration::of(yardstick.calibrate());
         let inventory = gpu::inventory(DRIVER);
         let gpus = inventory.gpus.iter().map(|gpu| Gpu { name: gpu.label(), uuid: gpu.uuid.clone(), pace: gpu.pace });
         let mut environment = Environment {
@@ -171,19 +170,9 @@ fn field(path: &str, name: &str) -> Option<String> {
 }
 
 impl Calibration {
-    /// Fifty times some 2 ms.
-    fn take() -> Calibration {
-        let spin = || {
-            let began = now_us();
-            let mut x = black_box(1u64);
-            for _ in 0..1_000_000 {
-                x = black_box(x.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1));
-            }
-            now_us() - began
-        };
-        let got = Summary::of(&(0..50).map(|_| spin()).collect::<Vec<_>>()).unwrap_or_default();
-        let spread_percent = if got.p50 > 0.0 { 100.0 * (got.p95 / got.p50 - 1.0) } else { 0.0 };
-        Calibration { p50_ms: got.p50, spread_percent }
+    fn of(summary: Summary) -> Calibration {
+        let spread = if summary.p50 > 0.0 { 100.0 * (summary.p95 / summary.p50 - 1.0) } else { 0.0 };
+        Calibration { p50_ms: summary.p50, spread_percent: spread }
     }
 }
 

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::Serialize;
 
-use super::stats::{self, Statistic};
+use super::stats::{self, Samples, Statistic};
 use crate::error::{Error, Result};
 use crate::output::text;
 
@@ -38,13 +38,13 @@ impl Rule {
 
     /// Whether samples break it: both their statistic is beyond the limit, and it is not by chance. A change counts as real where
     /// its interval leaves "no change" out; an absolute limit is broken where the whole interval is beyond it.
-    pub fn judge(&self, old: Option<&[u64]>, new: &[u64]) -> Option<Judged> {
-        if new.is_empty() || old.is_some_and(<[u64]>::is_empty) {
+    pub fn judge(&self, old: Option<Samples>, new: Samples) -> Option<Judged> {
+        if new.us.is_empty() || old.is_some_and(|old| old.us.is_empty()) {
             return None;
         }
         let (value, limit, interval, beyond, certain) = match self.limit {
             Limit::Absolute(limit) => {
-                let value = stats::Summary::of(new)?.get(self.statistic);
+                let value = stats::Summary::of(new.us)?.get(self.statistic);
                 let interval = stats::spread(self.statistic, new);
                 (value, limit, interval, value > limit, interval.low > limit)
             }
@@ -56,8 +56,13 @@ impl Rule {
             }
             Limit::More(more) => {
                 let got = stats::compare(self.statistic, old?, new);
-                let value = got.new - got.old;
-                (value, more, got.difference_interval, value > more, got.difference_interval.low > 0.0)
+                (
+                    got.difference,
+                    more,
+                    got.difference_interval,
+                    got.difference > more,
+                    got.difference_interval.low > 0.0,
+                )
             }
         };
         Some(Judged { value, limit, interval, failed: beyond && certain, beyond, certain })
@@ -184,7 +189,7 @@ mod tests {
     fn both_the_limit_and_the_interval_must_agree() {
         let old: Vec<u64> = (0..200).map(|i| 10_000 + i * 37 % 200).collect();
         let scaled = |by: u64| old.iter().map(|x| x * by / 100).collect::<Vec<_>>();
-        let failed = |text: &str, new: &[u64]| rule(text).judge(Some(&old), new).unwrap();
+        let failed = |text: &str, new: &[u64]| rule(text).judge(Some(old[..].into()), new.into()).unwrap();
         assert!(failed("encode.p50>+10%", &scaled(120)).failed);
         let small = failed("encode.p50>+10%", &scaled(105));
         assert!(!small.failed && small.certain && !small.beyond, "real, but small: {small:?}");
@@ -192,9 +197,9 @@ mod tests {
         // Three samples of which one is far off say nothing.
         let chance = failed("encode.mean>+10%", &[10_000, 10_000, 16_000]);
         assert!(chance.beyond && !chance.certain && !chance.failed, "{chance:?}");
-        let absolute = |limit: &str| rule(limit).judge(None, &old).unwrap().failed;
+        let absolute = |limit: &str| rule(limit).judge(None, old[..].into()).unwrap().failed;
         assert!(absolute("encode.p99>10ms") && !absolute("encode.p99>11ms"));
-        assert_eq!(rule("encode.p50>+10%").judge(None, &old), None, "nothing to compare with");
-        assert_eq!(rule("encode.p50>8ms").judge(None, &[]), None);
+        assert_eq!(rule("encode.p50>+10%").judge(None, old[..].into()), None, "nothing to compare with");
+        assert_eq!(rule("encode.p50>8ms").judge(None, Samples::from(&[][..])), None);
     }
 }

@@ -5,7 +5,8 @@
 //!   [`Pipeline`](crate::pipeline::Pipeline), and the slots of [`lease`](crate::lease): one file a case in `cases`.
 //! - [`stats`] and [`gate`] are pure: what samples say, and when a run fails.
 //! - [`report`] is what a run found; `show`, `plot` and `html` write it for people. [`save`] keeps it in files as it grows.
-//! - `environment` says what machine it was, and whether it was quiet enough to believe.
+//! - `environment` says what machine it was, and whether it was quiet enough to believe; the `yardstick` measures the machine's
+//!   own pace again and again, so that comparisons can take it off.
 //!
 //! Every sample is kept, in the order in which it was taken. Those of the warm-up are reported apart; outliers are marked and
 //! left in.
@@ -27,6 +28,7 @@ mod show;
 pub mod stats;
 mod svg;
 mod worker;
+mod yardstick;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -41,6 +43,7 @@ use crate::gpu::Chosen;
 use crate::output::text;
 use crate::pipeline::encode::{Choice, Codec};
 use crate::pipeline::frame::Size;
+use crate::pipeline::rate::Quality;
 
 /// What is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize, clap::ValueEnum)]
@@ -196,8 +199,8 @@ pub struct Options {
     pub codec: Option<Codec>,
     /// bit/s.
     pub bitrate: u32,
-    /// JPEG quality, 1 to 100.
-    pub quality: u8,
+    /// Of JPEG pictures.
+    pub quality: Quality,
     pub gpu: Option<Chosen>,
     /// Encoder sessions that this machine bears, where the user says so.
     pub slots: Option<u32>,

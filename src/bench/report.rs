@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use super::budget::Held;
 use super::environment::Environment;
-use super::stats::{self, Comparison, Statistic, Summary};
+use super::stats::{self, Comparison, Samples, Statistic, Summary};
 use super::{Case, gate};
 use crate::error::Error;
 use crate::exit::Code;
@@ -42,7 +42,7 @@ pub struct Settings {
     pub frames: usize,
     pub warmup: usize,
     pub bitrate: u32,
-    pub quality: u8,
+    pub quality: String,
 }
 
 /// Width and height, as text in documents.
@@ -65,7 +65,7 @@ pub struct Row {
     pub size: Option<Size>,
     /// In words: the renderer, what an encoder stands in for.
     pub detail: Option<String>,
-    /// A second, as it came out over the whole of the counted frames, waits between them included.
+    /// Frames a second that came, of what runs at a frame rate; of all else, how many it could do one after another.
     pub fps: Option<f64>,
     /// CPU time of this process a frame, all its threads, ms.
     pub cpu_ms: Option<f64>,
@@ -85,6 +85,10 @@ pub struct Row {
     pub load: Option<Load>,
     /// Frames that were not encoded or not delivered, by cause.
     pub drops: Option<BTreeMap<&'static str, u64>>,
+    /// Where each round begins, everything opened anew: indices into the samples of the stages.
+    pub rounds: Vec<usize>,
+    /// How long the yardstick, always the same work, took before each round.
+    pub yards_us: Vec<u64>,
     pub stages: Vec<Measured>,
 }
 
@@ -131,6 +135,8 @@ impl Row {
             page_ms: None,
             load: None,
             drops: None,
+            rounds: Vec::new(),
+            yards_us: Vec::new(),
             stages: Vec::new(),
         }
     }
@@ -155,6 +161,11 @@ impl Row {
 
     pub fn stage(&self, name: &str) -> Option<&Measured> {
         self.stages.iter().find(|measured| measured.stage == name)
+    }
+
+    /// A stage's samples.
+    pub fn samples<'a>(&'a self, measured: &'a Measured) -> Samples<'a> {
+        Samples { us: &measured.samples_us, rounds: &self.rounds, yards: &self.yards_us }
     }
 
     /// The stage that the case is about.

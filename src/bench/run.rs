@@ -11,6 +11,7 @@ use super::gate::Rule;
 use super::material::{Material, Opening, Paced};
 use super::report::{Absent, COMPARED, Compared, Measured, Ratio, Report, Row, Settings, Size, Verdict};
 use super::save::{Baseline, Files};
+use super::yardstick::Yardstick;
 use super::{Case, Options, Source, cases, stats};
 use crate::clock::rfc3339_now;
 use crate::error::{Error, Kind, Result};
@@ -94,6 +95,7 @@ fn at_size(runner: &mut Runner, size: Option<frame::Size>, cases: &[Case]) -> Re
 pub struct Runner<'a> {
     pub options: &'a Options,
     report: Report,
+    yardstick: Yardstick,
     files: &'a mut Files,
     live: &'a mut dyn Live,
     stop: &'a AtomicBool,
@@ -106,15 +108,25 @@ struct Going {
     row: Row,
     /// Counted samples for the running percentiles.
     running: Histogram<u32>,
-    stages: Vec<(&'static str, Vec<u64>)>,
-    /// Frames, those of the warm-up included.
+    stages: Vec<Samples>,
+    /// Frames, those of the warm-up included, and those that count.
     done: usize,
-    warmup: usize,
+    counted: usize,
+    /// Frames of this round that do not count any more.
+    warming: usize,
     fps: f64,
     resident: Option<u64>,
-    /// When the first counted frame began.
-    began: Option<Instant>,
 }
+
+struct Samples {
+    stage: &'static str,
+    warmup: Vec<u64>,
+    counted: Vec<u64>,
+}
+
+/// The most rounds of a case, and the frames that each has at least.
+const ROUNDS: usize = 20;
+const ROUND: usize = 10;
 
 impl<'a> Runner<'a> {
     fn new(
@@ -124,12 +136,14 @@ impl<'a> Runner<'a> {
         stop: &'a AtomicBool,
     ) -> Result<Runner<'a>> {
         let Options { fps, frames, warmup, bitrate, quality, .. } = *options;
+        let quality = quality.to_string();
+        let yardstick = Yardstick::new();
         let report = Report {
             began: rfc3339_now(),
             seconds: 0.0,
             complete: false,
             settings: Settings { source: options.source.to_string(), fps, frames, warmup, bitrate, quality },
-            environment: Environment::take(),
+            environment: Environment::take(&yardstick),
             rows: Vec::new(),
             absent: Vec::new(),
             budget: Vec::new(),
@@ -138,15 +152,23 @@ impl<'a> Runner<'a> {
             verdicts: Vec::new(),
             errors: Vec::new(),
         };
-        Ok(Runner { options, report, files, live, stop, began: Instant::now(), going: None })
+        Ok(Runner { options, report, yardstick, files, live, stop, began: Instant::now(), going: None })
     }
 
     pub fn stopping(&self) -> bool {
         self.stop.load(Relaxed)
     }
 
+    /// Frames of a case that has but one round.
     pub fn frames(&self) -> usize {
         self.options.warmup + self.options.frames
+    }
+
+    /// How many frames each round has, its warm-up included.
+    pub fn rounds(&self) -> Vec<usize> {
+        let frames = self.options.frames;
+        let rounds = (frames / ROUND).clamp(1, ROUNDS);
+        (0..rounds).map(|n| self.options.warmup + frames * (n + 1) / rounds - frames * n / rounds).collect()
     }
 
     /// Runs a case; what fails in it is noted, and what this host lacks for it.
@@ -187,21 +209,26 @@ impl<'a> Runner<'a> {
         self.save()
     }
 
-    /// Begins a row. `fps` is what stalls are judged by.
-    pub fn begin(&mut self, row: Row, fps: f64) {
+    /// Begins a row of so many frames in all, and its first round. `fps` is what stalls are judged by.
+    pub fn begin(&mut self, row: Row, fps: f64, frames: usize) {
         let size = row.size.map_or_else(String::new, |size| format!(" {}", size.0));
-        self.live.begin(&format!("{}{size}", row.title()), self.frames());
+        self.live.begin(&format!("{}{size}", row.title()), frames);
         // Without it the peak is the process's, not this case's.
         let resident = proc::forget_peak().then(|| proc::resident().map(|(now, _)| now)).flatten();
         self.going = Some(Going {
-            stages: row.case.stages().iter().map(|stage| (*stage, Vec::new())).collect(),
+            stages: row
+                .case
+                .stages()
+                .iter()
+                .map(|stage| Samples { stage, warmup: Vec::new(), counted: Vec::new() })
+                .collect(),
             running: Histogram::new_with_bounds(1, 100_000_000, 3).expect("valid bounds"),
             done: 0,
-            // That of what streams is told by `warm`.
-            warmup: if row.case.streams() { usize::MAX } else { self.options.warmup },
+            counted: 0,
+            // Where frames come as they come, its end is told by `warm`.
+            warming: if row.case.streams() { usize::MAX } else { self.options.warmup },
             fps,
             resident,
-            began: None,
             row,
         });
     }
@@ -209,7 +236,16 @@ impl<'a> Runner<'a> {
     /// From the next frame on they count.
     pub fn warm(&mut self) {
         if let Some(going) = &mut self.going {
-            going.warmup = going.done;
+            going.warming = 0;
+        }
+    }
+
+    /// A round begins, everything opened anew.
+    pub fn round(&mut self) {
+        if let Some(going) = &mut self.going {
+            going.row.rounds.push(going.counted);
+            going.row.yards_us.push(self.yardstick.round());
+            going.warming = self.options.warmup;
         }
     }
 
@@ -220,22 +256,21 @@ impl<'a> Runner<'a> {
 
     /// Whether the next frame counts.
     pub fn counts(&self) -> bool {
-        self.going.as_ref().is_some_and(|going| going.done >= going.warmup)
+        self.going.as_ref().is_some_and(|going| going.warming == 0)
     }
 
     /// Notes a frame: of each stage that was measured, its µs.
     pub fn frame(&mut self, samples: &[(&'static str, u64)]) {
         let Some(going) = &mut self.going else { return };
-        if going.done == going.warmup {
-            going.began = Some(Instant::now());
-        }
+        let counts = going.warming == 0;
+        going.warming = going.warming.saturating_sub(1);
         going.done += 1;
+        going.counted += usize::from(counts);
         for (stage, sample) in samples {
-            let into = going.stages.iter_mut().find(|(known, _)| known == stage);
-            into.expect("a stage of its case").1.push(*sample);
+            let of = going.stages.iter_mut().find(|known| known.stage == *stage).expect("a stage of its case");
+            if counts { &mut of.counted } else { &mut of.warmup }.push(*sample);
         }
-        if let (Some(&(stage, sample)), true) = (samples.first(), going.done > going.warmup) {
-            debug_assert_eq!(stage, going.row.case.stages()[0]);
+        if let (Some(&(_, sample)), true) = (samples.first(), counts) {
             going.running.saturating_record(sample.max(1));
         }
         let at = |q| going.running.value_at_quantile(q) as f64 / 1e3;
@@ -247,24 +282,19 @@ impl<'a> Runner<'a> {
         if let Some(going) = &mut self.going {
             let peak = going.resident.and_then(|before| Some(proc::resident()?.1.saturating_sub(before)));
             going.row.memory_bytes = peak;
-            // From the first counted frame's end on: one less than were counted.
-            let counted = going.done.saturating_sub(going.warmup + 1) as f64;
-            let seconds = going.began.map(|began| began.elapsed().as_secs_f64());
-            going.row.fps = seconds.filter(|seconds| *seconds > 0.0 && counted > 0.0).map(|seconds| counted / seconds);
         }
     }
 
     /// Ends the row and keeps it; one without a counted frame is dropped.
     pub fn end(&mut self) -> Result<()> {
         let Some(going) = self.going.take() else { return Ok(()) };
-        let Going { mut row, stages, warmup, fps, .. } = going;
-        row.stages = stages
-            .into_iter()
-            .filter_map(|(stage, samples)| {
-                let warmup = warmup.min(samples.len());
-                Measured::new(stage, &samples[..warmup], &samples[warmup..], fps)
-            })
-            .collect();
+        let Going { mut row, stages, fps, .. } = going;
+        let measured = |of: &Samples| Measured::new(of.stage, &of.warmup, &of.counted, fps);
+        row.stages = stages.iter().filter_map(measured).collect();
+        // A capture's is what came.
+        let whole = row.stage("gap").or(row.stage("total")).or(row.main()).filter(|_| row.case != Case::Glass);
+        let could = whole.map(|whole| 1e3 / whole.summary.mean).filter(|fps| fps.is_finite());
+        row.fps = row.fps.or(could);
         row.cpu_ms = row.cpu_ms.or(row.stage("cpu").map(|cpu| cpu.summary.mean));
         let Some(main) = row.main() else {
             self.live.end("stopped before the first frame that counts");
@@ -304,7 +334,7 @@ fn compare(baseline: &Baseline, report: &Report) -> Compared {
         for measured in &row.stages {
             let Some(old) = baseline.samples(&key, measured.stage) else { continue };
             for statistic in COMPARED {
-                let comparison = stats::compare(statistic, old, &measured.samples_us);
+                let comparison = stats::compare(statistic, old, row.samples(measured));
                 let (key, stage, statistic) = (key.clone(), measured.stage, statistic.name());
                 ratios.push(Ratio { key, stage, statistic, comparison });
             }
@@ -326,7 +356,7 @@ fn judge(rules: &[Rule], baseline: Option<&Baseline>, report: &Report) -> Vec<Ve
         for row in report.rows.iter().filter(|row| row.case.name() == rule.case) {
             let (Some(measured), key) = (row.stage(&rule.stage), row.key()) else { continue };
             let old = baseline.and_then(|baseline| baseline.samples(&key, measured.stage));
-            if let Some(judged) = rule.judge(old, &measured.samples_us) {
+            if let Some(judged) = rule.judge(old, row.samples(measured)) {
                 verdicts.push(Verdict { rule: rule.to_string(), key: Some(key), judged: Some(judged) });
             }
         }

@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use super::environment::{Calibration, Cpu};
 use super::report::{Key, Report};
+use super::stats::Samples;
 use super::{html, plot};
 use crate::error::{Error, Result};
 use crate::output::document;
@@ -30,7 +31,7 @@ struct Out {
 impl Files {
     /// The samples and all that is made of them, as JSON: what `--baseline` reads.
     pub fn baseline(self, path: Option<&Path>) -> Result<Files> {
-        self.with(path, |report| document(report).map(|json| format!("{json}\n")))
+        self.with(path, |report| Ok(format!("{}\n", document(report)?)))
     }
 
     /// Pictures as SVG.
@@ -117,6 +118,10 @@ struct Machine {
 struct Row {
     #[serde(flatten)]
     key: Key,
+    #[serde(default)]
+    rounds: Vec<usize>,
+    #[serde(default)]
+    yards_us: Vec<u64>,
     stages: Vec<Stage>,
 }
 
@@ -163,10 +168,14 @@ impl Baseline {
     }
 
     /// A stage's samples in the row of that key; `None` where there are none.
-    pub fn samples(&self, key: &Key, stage: &str) -> Option<&[u64]> {
+    pub fn samples(&self, key: &Key, stage: &str) -> Option<Samples<'_>> {
         let row = self.document.rows.iter().find(|row| row.key == *key)?;
         let stage = row.stages.iter().find(|known| known.stage == stage)?;
-        (!stage.samples_us.is_empty()).then_some(&stage.samples_us)
+        (!stage.samples_us.is_empty()).then_some(Samples {
+            us: &stage.samples_us,
+            rounds: &row.rounds,
+            yards: &row.yards_us,
+        })
     }
 
     /// In what else, beside gsk itself, the two runs differ.

@@ -102,7 +102,7 @@ fn line(row: &Row, measured: &Measured) -> [String; 13] {
 
 fn costs(report: &Report) -> Table {
     let heading = format!(
-        "Costs: {} asked of H.264, quality {} of JPEG",
+        "Costs: {} asked for, JPEG quality {}",
         rate(f64::from(report.settings.bitrate)),
         report.settings.quality
     );
@@ -175,11 +175,14 @@ pub fn verdict(held: &Held) -> String {
 
 fn ratios(report: &Report) -> Table {
     let Some(compared) = &report.comparison else { return Table::default() };
-    let mut heading = format!("Beside {} of {}: new / old, with its 95 % interval", compared.baseline, compared.began);
+    let mut heading = format!(
+        "Beside {} of {}: new / old / the machine's own pace, with its 95 % interval",
+        compared.baseline, compared.began
+    );
     if !compared.cautions.is_empty() {
         heading += &format!("; mind that {}", compared.cautions.join("; "));
     }
-    let columns = ["case", "size", "stage", "statistic", "old", "new", "ratio", "interval", "change"];
+    let columns = ["case", "size", "stage", "statistic", "old", "new", "machine", "ratio", "interval", "change"];
     let mut table = Table::titled("ratios", heading, columns);
     for ratio in &compared.ratios {
         let c = &ratio.comparison;
@@ -190,6 +193,7 @@ fn ratios(report: &Report) -> Table {
             ratio.statistic.into(),
             ms(c.old),
             ms(c.new),
+            known(c.machine.map(|machine| format!("{machine:.3}"))),
             known(c.ratio.map(|ratio| format!("{ratio:.3}"))),
             known(c.ratio_interval.map(interval)),
             change(ratio).into(),

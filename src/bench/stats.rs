@@ -1,7 +1,9 @@
 //! What samples say: percentiles, jitter, stalls, outliers, and how sure a difference is. Pure.
 //!
-//! Samples are µs, in the order in which they were taken: neighbours are alike (a slow moment slows several frames), which
-//! jitter shows and the bootstrap heeds.
+//! Samples are µs, in the order in which they were taken. Neighbours are alike: a slow moment slows several frames, and where
+//! an encoder's memory happens to lie makes it a tenth faster or slower for as long as it is open. So a case is run in
+//! rounds, each with everything opened anew, and the bootstrap draws whole rounds; where there are too few of them, blocks of
+//! neighbours.
 
 use serde::Serialize;
 
@@ -158,26 +160,58 @@ pub struct Comparison {
     /// ms.
     pub old: f64,
     pub new: f64,
-    /// `new / old`, and where that lies; null where `old` is 0.
+    /// How much slower the machine itself was, by the yardstick; null where that is not known of both.
+    pub machine: Option<f64>,
+    /// `new / old`, less what the machine's pace makes of it, and where that lies; null where `old` is 0.
     pub ratio: Option<f64>,
     pub ratio_interval: Option<Interval>,
-    /// Where `new - old` lies, ms.
+    /// `new - old`, `old` at the machine's pace of `new`, and where that lies, ms.
+    pub difference: f64,
     pub difference_interval: Interval,
 }
 
-/// Compares two sets of samples, neither empty. The intervals are those of a circular block bootstrap (Politis and Romano, 1992)
-/// with blocks of n^(1/3) samples, rounded up, so that what is alike in neighbours stays so; the same samples always give the same.
-pub fn compare(statistic: Statistic, old: &[u64], new: &[u64]) -> Comparison {
+/// Samples of a stage, and where each round of them begins.
+#[derive(Clone, Copy, Debug)]
+pub struct Samples<'a> {
+    pub us: &'a [u64],
+    /// Indices into `us`, growing; empty: all are of one round.
+    pub rounds: &'a [usize],
+    /// How long the [yardstick](super::yardstick) took before each round, µs.
+    pub yards: &'a [u64],
+}
+
+impl<'a> From<&'a [u64]> for Samples<'a> {
+    fn from(us: &'a [u64]) -> Samples<'a> {
+        Samples { us, rounds: &[], yards: &[] }
+    }
+}
+
+impl Samples<'_> {
+    /// Whether there are rounds to draw from, each with its yardstick.
+    fn paced(&self) -> bool {
+        self.rounds.len() >= FEW && self.yards.len() == self.rounds.len() && !self.yards.contains(&0)
+    }
+}
+
+/// Compares two sets of samples, neither empty. The intervals are those of a bootstrap that draws rounds (a cluster bootstrap: Cameron,
+/// Gelbach and Miller, 2008), each with its yardstick, or of less than [`FEW`] rounds, of a circular block bootstrap (Politis and
+/// Romano, 1992) with blocks of n^(1/3) samples, rounded up. The same samples always give the same.
+pub fn compare<'a>(statistic: Statistic, old: impl Into<Samples<'a>>, new: impl Into<Samples<'a>>) -> Comparison {
+    let (old, new): (Samples, Samples) = (old.into(), new.into());
+    let paced = old.paced() && new.paced();
     let scratch = &mut Vec::new();
-    let (was, is) = (statistic.of(old, scratch), statistic.of(new, scratch));
+    let (was, is) = (statistic.of(old.us, scratch), statistic.of(new.us, scratch));
+    let machine = if paced { mean(new.yards) / mean(old.yards) } else { 1.0 };
     let mut random = Random::default();
     let (mut ratios, mut differences) = (Vec::with_capacity(ROUNDS), Vec::with_capacity(ROUNDS));
-    let mut again = Vec::new();
+    let (mut us, mut yards) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
-        resample(old, &mut random, &mut again);
-        let old = statistic.of(&again, scratch);
-        resample(new, &mut random, &mut again);
-        let new = statistic.of(&again, scratch);
+        let mut draw = |from: Samples| {
+            resample(from, &mut random, &mut us, &mut yards);
+            (statistic.of(&us, scratch), if paced { mean(&yards) } else { 1.0 })
+        };
+        let ((old, was_yard), (new, is_yard)) = (draw(old), draw(new));
+        let old = old * is_yard / was_yard;
         if old > 0.0 {
             ratios.push(new / old);
         }
@@ -187,18 +221,21 @@ pub fn compare(statistic: Statistic, old: &[u64], new: &[u64]) -> Comparison {
     Comparison {
         old: was / 1e3,
         new: is / 1e3,
-        ratio: (was > 0.0).then(|| is / was),
+        machine: paced.then_some(machine),
+        ratio: (was > 0.0).then(|| is / (was * machine)),
         ratio_interval: ratio_interval.filter(|_| was > 0.0),
+        difference: (is - was * machine) / 1e3,
         difference_interval: interval(differences),
     }
 }
 
 /// Where a statistic of samples, not empty, truly lies, ms; as [`compare`] does it.
-pub fn spread(statistic: Statistic, samples: &[u64]) -> Interval {
-    let (scratch, mut again, mut random) = (&mut Vec::new(), Vec::new(), Random::default());
+pub fn spread<'a>(statistic: Statistic, samples: impl Into<Samples<'a>>) -> Interval {
+    let samples = samples.into();
+    let (scratch, mut us, mut yards, mut random) = (&mut Vec::new(), Vec::new(), Vec::new(), Random::default());
     let rounds = (0..ROUNDS).map(|_| {
-        resample(samples, &mut random, &mut again);
-        statistic.of(&again, scratch) / 1e3
+        resample(samples, &mut random, &mut us, &mut yards);
+        statistic.of(&us, scratch) / 1e3
     });
     interval(rounds.collect())
 }
@@ -209,15 +246,28 @@ fn interval(mut values: Vec<f64>) -> Interval {
     Interval { low: at(0.025), high: at(0.975) }
 }
 
-/// As many samples again, in blocks that begin anywhere; the last is followed by the first.
-fn resample(samples: &[u64], random: &mut Random, out: &mut Vec<u64>) {
-    out.clear();
-    let n = samples.len();
+/// Rounds that are too few to draw from.
+pub const FEW: usize = 5;
+
+/// As many rounds again, with their yardsticks, or as many samples in blocks that begin anywhere; the last is followed by the first.
+fn resample(from: Samples, random: &mut Random, us: &mut Vec<u64>, yards: &mut Vec<u64>) {
+    us.clear();
+    yards.clear();
+    let (n, rounds) = (from.us.len(), from.rounds.len());
+    if rounds >= FEW {
+        for _ in 0..rounds {
+            let at = random.below(rounds);
+            let end = from.rounds.get(at + 1).copied().unwrap_or(n).min(n);
+            us.extend_from_slice(from.us.get(from.rounds[at]..end).unwrap_or_default());
+            yards.extend(from.yards.get(at));
+        }
+    }
     let block = (n as f64).cbrt().ceil() as usize;
-    while out.len() < n {
+    // Also where rounds that do not fit the samples gave none.
+    while us.is_empty() || rounds < FEW && us.len() < n {
         let start = random.below(n);
-        let length = block.min(n - out.len());
-        out.extend((start..start + length).map(|at| samples[at % n]));
+        let length = block.min(n - us.len());
+        us.extend((start..start + length).map(|at| from.us[at % n]));
     }
 }
 
@@ -304,7 +354,7 @@ mod tests {
     fn intervals_hold_the_truth_about_as_often_as_they_say() {
         // The true median is 10 ms; 95 % of 100 intervals hold it, give or take what chance does.
         let held = (0..100).filter(|&seed| {
-            let got = spread(Statistic::P50, &normal(seed, 200, 10_000.0, 1000.0));
+            let got = spread(Statistic::P50, &normal(seed, 200, 10_000.0, 1000.0)[..]);
             got.low <= 10.0 && 10.0 <= got.high
         });
         let held = held.count();
@@ -315,14 +365,14 @@ mod tests {
     fn a_difference_is_seen_and_none_is_not() {
         let old = normal(7, 200, 10_000.0, 1000.0);
         let slower = normal(8, 200, 12_000.0, 1200.0);
-        let got = compare(Statistic::P50, &old, &slower);
+        let got = compare(Statistic::P50, &old[..], &slower[..]);
         let (ratio, interval) = (got.ratio.unwrap(), got.ratio_interval.unwrap());
         assert!((1.15..1.25).contains(&ratio) && interval.low > 1.1 && interval.high < 1.3, "{got:?}");
         assert!(got.difference_interval.low > 1.0, "{got:?}");
-        let same = compare(Statistic::P50, &old, &normal(9, 200, 10_000.0, 1000.0)).ratio_interval.unwrap();
+        let same = compare(Statistic::P50, &old[..], &normal(9, 200, 10_000.0, 1000.0)[..]).ratio_interval.unwrap();
         assert!(same.low < 1.0 && same.high > 1.0, "{same:?}");
-        assert_eq!(got, compare(Statistic::P50, &old, &slower), "the same samples, the same answer");
-        assert_eq!(compare(Statistic::P50, &[0, 0], &[5, 5]).ratio, None);
+        assert_eq!(got, compare(Statistic::P50, &old[..], &slower[..]), "the same samples, the same answer");
+        assert_eq!(compare(Statistic::P50, &[0, 0][..], &[5, 5][..]).ratio, None);
     }
 
     #[test]
@@ -339,5 +389,52 @@ mod tests {
             got.high - got.low
         };
         assert!(width(&runs) > 1.5 * width(&mixed), "{} and {}", width(&runs), width(&mixed));
+    }
+
+    #[test]
+    fn rounds_are_drawn_whole() {
+        // Ten rounds, each of which was quick or slow as a whole: their mean is uncertain by far more than 200 samples would have it.
+        let mut random = Random(5);
+        let us: Vec<u64> = (0..10).flat_map(|_| [10_000 + random.next() % 4000; 20]).collect();
+        let rounds: Vec<usize> = (0..10).map(|round| round * 20).collect();
+        let width = |rounds: &[usize]| {
+            let got = spread(Statistic::Mean, Samples { us: &us, rounds, yards: &[] });
+            got.high - got.low
+        };
+        assert!(width(&rounds) > 1.5 * width(&[]), "{} and {}", width(&rounds), width(&[]));
+        assert_eq!(width(&rounds[..FEW - 1]), width(&[]), "too few to draw from");
+        // Of a file that was tampered with.
+        assert!(width(&[900, 901, 902, 903, 904]).is_finite() && width(&[50, 40, 30, 20, 10]).is_finite());
+    }
+
+    #[test]
+    fn what_the_machine_does_is_taken_off() {
+        // Twenty rounds on a machine that is half as fast again, and on one that slows down by and by.
+        let rounds: Vec<usize> = (0..20).map(|round| round * 10).collect();
+        let pace = |round: usize| 1.0 + round as f64 / 20.0;
+        let us = |by: &dyn Fn(usize) -> f64| -> Vec<u64> {
+            (0..200).map(|n| (by(n / 10) * (10_000.0 + (n * 37 % 11) as f64 * 50.0)) as u64).collect()
+        };
+        let yards =
+            |by: &dyn Fn(usize) -> f64| -> Vec<u64> { (0..20).map(|round| (by(round) * 2000.0) as u64).collect() };
+        let (even, drifts): (&dyn Fn(usize) -> f64, &dyn Fn(usize) -> f64) = (&|_| 1.0, &pace);
+        let (old, new) = (us(even), us(drifts));
+        let (old_yards, new_yards) = (yards(even), yards(drifts));
+        let of = |yards: bool| {
+            let pick = |these| if yards { these } else { &[][..] };
+            compare(
+                Statistic::Mean,
+                Samples { us: &old, rounds: &rounds, yards: pick(&old_yards) },
+                Samples { us: &new, rounds: &rounds, yards: pick(&new_yards) },
+            )
+        };
+        let (raw, corrected) = (of(false), of(true));
+        assert!(raw.ratio.unwrap() > 1.4 && raw.machine.is_none(), "{raw:?}");
+        assert!(
+            (corrected.machine.unwrap() - 1.475).abs() < 0.001 && corrected.difference.abs() < 0.1,
+            "{corrected:?}"
+        );
+        let (ratio, interval) = (corrected.ratio.unwrap(), corrected.ratio_interval.unwrap());
+        assert!((ratio - 1.0).abs() < 0.01 && interval.high - interval.low < 0.02, "{corrected:?}");
     }
 }

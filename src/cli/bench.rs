@@ -17,6 +17,7 @@ use crate::config::{Keys, Resolved};
 use crate::error::{Error, Result};
 use crate::output::Printer;
 use crate::pipeline::encode::{Choice, Codec};
+use crate::pipeline::rate::Quality;
 use crate::{exit, gpu};
 
 /// What `gsk bench` is given.
@@ -77,11 +78,11 @@ pub struct BenchKeys {
     #[arg(long, value_name = "N", value_parser = value::fps)]
     pub fps: Option<f64>,
 
-    /// Frames that count, of each case, 1 to 100000 [default: 200]
+    /// Frames that count, of each case; of encoders and decoders in up to 20 rounds, 1 to 100000 [default: 200]
     #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<u32>::new().range(1..=100_000))]
     pub frames: Option<u32>,
 
-    /// Frames before them that do not, 0 to 10000 [default: 20]
+    /// Frames before them that do not, anew whenever an encoder or decoder is opened, 0 to 10000 [default: 10]
     #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<u32>::new().range(0..=10_000))]
     pub warmup: Option<u32>,
 
@@ -97,9 +98,10 @@ pub struct BenchKeys {
     #[arg(long, value_name = "N[k|M]")]
     pub bitrate: Option<Bitrate>,
 
-    /// Quality of JPEG pictures, 1 to 100 [default: 80]
-    #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<u8>::new().range(1..=100))]
-    pub jpeg_quality: Option<u8>,
+    /// Quality of JPEG pictures, 1 to 100, or auto: as the bit rate allows [default: auto]
+    #[arg(long, value_name = "N|auto")]
+    #[serde(with = "as_text")]
+    pub jpeg_quality: Option<Quality>,
 
     /// The GPU that draws the scene and encodes, by nvidia-smi's index, by UUID or by PCI address [default: the first that can]
     #[arg(long, value_name = "INDEX|UUID|PCI")]
@@ -136,10 +138,10 @@ impl Keys for BenchKeys {
             source: Some(Source::Scene),
             fps: Some(30.0),
             frames: Some(200),
-            warmup: Some(20),
+            warmup: Some(10),
             encoder: Some(Choice::Auto),
             bitrate: Some(Bitrate(4_000_000)),
-            jpeg_quality: Some(80),
+            jpeg_quality: Some(Quality::Auto),
             viewers: Some(1),
             streams: Some(64),
             ..BenchKeys::default()

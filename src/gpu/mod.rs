@@ -185,15 +185,6 @@ impl Serialize for Compute {
     }
 }
 
-impl<'de> Deserialize<'de> for Compute {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Compute, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let (major, minor) = text.split_once('.').ok_or_else(|| de::Error::custom("no compute capability"))?;
-        let number = |text: &str| text.parse().map_err(de::Error::custom);
-        Ok(Compute { major: number(major)?, minor: number(minor)? })
-    }
-}
-
 /// How fast a GPU runs just now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pace {
@@ -203,6 +194,15 @@ pub struct Pace {
     pub graphics_mhz: Option<u32>,
     pub memory_mhz: Option<u32>,
     pub video_mhz: Option<u32>,
+}
+
+impl<'de> Deserialize<'de> for Compute {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Compute, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let (major, minor) = text.split_once('.').ok_or_else(|| de::Error::custom("no compute capability"))?;
+        let number = |text: &str| text.parse().map_err(de::Error::custom);
+        Ok(Compute { major: number(major)?, minor: number(minor)? })
+    }
 }
 
 /// Bytes of a GPU's memory.

@@ -94,8 +94,8 @@ struct Document<'a, T> {
     errors: &'a [Error],
 }
 
-impl<'a, T: Show> Document<'a, T> {
-    fn of(body: &'a T) -> Document<'a, T> {
+impl<T: Show> Document<'_, T> {
+    fn of(body: &T) -> Document<'_, T> {
         Document {
             schema: Schema { name: T::SCHEMA, version: T::VERSION },
             gsk: env!("CARGO_PKG_VERSION"),
@@ -108,16 +108,13 @@ impl<'a, T: Show> Document<'a, T> {
 
 /// The document that JSON formats print.
 pub fn document<T: Show>(body: &T) -> Result<serde_json::Value> {
-    serde_json::to_value(Document::of(body)).map_err(|error| unwritten::<T>(&error))
+    serde_json::to_value(Document::of(body))
+        .map_err(|e| Error::bug(format!("{} cannot be written as JSON", T::SCHEMA)).cause(e))
 }
 
 /// The tables that are printed where there is no terminal, with each text changed.
 pub fn plain<T: Show>(body: &T, change: impl FnMut(&str) -> String) -> String {
     body.table().changed(change).aligned(false, true)
-}
-
-fn unwritten<T: Show>(error: &serde_json::Error) -> Error {
-    Error::bug(format!("{} cannot be written as JSON", T::SCHEMA)).cause(error)
 }
 
 /// A command's way to standard output and standard error.
@@ -207,16 +204,15 @@ impl Printer {
     }
 
     fn render<T: Show>(&self, body: &T) -> Result<String> {
-        match self.format {
-            Format::Table => Ok(body.table().aligned(self.color_out, !self.terminal)),
-            Format::Csv => Ok(body.table().csv()),
-            Format::Json => serde_json::to_string_pretty(&Document::of(body))
-                .map(|json| json + "\n")
-                .map_err(|error| unwritten::<T>(&error)),
-            Format::Jsonl => serde_json::to_string(&Document::of(body))
-                .map(|json| json + "\n")
-                .map_err(|error| unwritten::<T>(&error)),
-        }
+        let document = || Document::of(body);
+        let json = match self.format {
+            Format::Table => return Ok(body.table().aligned(self.color_out, !self.terminal)),
+            Format::Csv => return Ok(body.table().csv()),
+            Format::Json => serde_json::to_string_pretty(&document()),
+            Format::Jsonl => serde_json::to_string(&document()),
+        };
+        json.map(|json| json + "\n")
+            .map_err(|e| Error::bug(format!("{} cannot be written as JSON", T::SCHEMA)).cause(e))
     }
 
     fn data(&self, data: &str) -> Result<()> {

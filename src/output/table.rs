@@ -50,6 +50,11 @@ impl Table {
         part.rows.push(row);
     }
 
+    /// The heading, the columns' names and the rows of each table.
+    pub fn parts(&self) -> Vec<(&str, &[&'static str], &[Vec<String>])> {
+        self.parts.iter().map(|part| (part.heading.as_str(), part.columns.as_slice(), part.rows.as_slice())).collect()
+    }
+
     /// With each heading and cell changed.
     pub(super) fn changed(mut self, mut change: impl FnMut(&str) -> String) -> Table {
         for part in &mut self.parts {
@@ -57,11 +62,6 @@ impl Table {
             part.rows.iter_mut().flatten().for_each(|cell| *cell = change(cell));
         }
         self
-    }
-
-    /// The heading, the columns' names and the rows of each table.
-    pub fn parts(&self) -> Vec<(&str, &[&'static str], &[Vec<String>])> {
-        self.parts.iter().map(|part| (part.heading.as_str(), part.columns.as_slice(), part.rows.as_slice())).collect()
     }
 
     /// Aligned columns below a line of column names; `wide` allows any width, else cells wrap at the terminal's. A blank

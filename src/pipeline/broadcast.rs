@@ -21,9 +21,9 @@ pub struct Packet {
     pub size: Size,
     pub captured_us: u64,
     pub published_us: u64,
+    pub times: Times,
     /// Which of the stream's encoders made it, counted from 1.
     pub encoder: u32,
-    pub times: Times,
     /// The `gsk.v1` header and the access unit.
     pub message: Bytes,
     /// Parameter sets, with a key unit of a codec that has them.
@@ -68,7 +68,7 @@ impl Packet {
         let sets = unit.key.then(|| Sets::find(codec, &message[HEADER..])).flatten();
         let (key, size) = (unit.key, unit.frame.size);
         let sample = OnceLock::new();
-        Packet { codec, key, sequence, size, captured_us, published_us, encoder, times, message, sets, sample }
+        Packet { codec, key, sequence, size, captured_us, published_us, times, encoder, message, sets, sample }
     }
 
     /// A packet as a viewer has received it.
@@ -252,8 +252,8 @@ pub(super) fn packet(sequence: u32, key: bool, len: usize) -> Arc<Packet> {
         size: Size::new(16, 16),
         captured_us: 0,
         published_us: 0,
-        encoder: 1,
         times: Times::default(),
+        encoder: 1,
         message: vec![0; len].into(),
         sets: None,
         sample: OnceLock::new(),

@@ -104,7 +104,7 @@ pub fn decode_as(codec: Codec, dir: &Path, units: &[Unit], size: Size) -> Vec<Ve
     let output = Command::new("ffmpeg")
         .args(["-v", "error", "-xerror", "-f", format, "-i"])
         .arg(&path)
-        .args(["-fps_mode", "passthrough", "-f", "rawvideo", "-pix_fmt", "yuv420p", "-"])
+        .args(["-fps_mode", "drop", "-f", "rawvideo", "-pix_fmt", "yuv420p", "-"])
         .output()
         .unwrap();
     assert_eq!(String::from_utf8_lossy(&output.stderr), "");

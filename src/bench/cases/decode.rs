@@ -4,6 +4,7 @@ use super::{codecs, cpu_us};
 use crate::bench::Case;
 use crate::bench::cases::encode::One;
 use crate::bench::material::Material;
+use crate::bench::report::Row;
 use crate::bench::run::{Runner, row_of};
 use crate::error::Result;
 use crate::pipeline::decode::{self, Backend};
@@ -15,6 +16,11 @@ use bytes::Bytes;
 
 pub fn run(runner: &mut Runner, material: &Material) -> Result<()> {
     for codec in codecs(runner.options) {
+        if !decode::TABLE.iter().any(|backend| backend.codec == codec) {
+            let row = Row { backend: None, ..row_of(Case::Decode, "", codec.name(), material.info.size) };
+            runner.absent(&row, format!("gsk has no decoder of {}", codec.title()))?;
+            continue;
+        }
         let (units, from) = match written(runner, material, codec) {
             Ok(written) => written,
             Err(error) => {
@@ -37,11 +43,12 @@ pub fn run(runner: &mut Runner, material: &Material) -> Result<()> {
     Ok(())
 }
 
-/// Units of so many frames, and what wrote them.
+/// Units of as many frames as a round has, and what wrote them.
 fn written(runner: &Runner, material: &Material, codec: Codec) -> Result<(Vec<Bytes>, &'static str)> {
     let mut encoder = One::open(runner.options, material, runner.options.encoder, codec)?;
     let mut units = Vec::new();
-    for n in 0..runner.frames() {
+    // Every round decodes the same ones.
+    for n in 0..runner.rounds().into_iter().max().unwrap_or_default() {
         if runner.stopping() {
             break;
         }
@@ -52,27 +59,35 @@ fn written(runner: &Runner, material: &Material, codec: Codec) -> Result<(Vec<By
 
 fn measure(runner: &mut Runner, material: &Material, backend: &Backend, units: &[Bytes], from: &str) -> Result<()> {
     let info = &material.info;
-    let mut decoder = backend.open(&decode::Config { codec: backend.codec, size: info.size, fps: info.fps })?;
+    let config = decode::Config { codec: backend.codec, size: info.size, fps: info.fps };
+    let mut decoder = backend.open(&config)?;
     let mut row = row_of(Case::Decode, backend.name, backend.codec.name(), info.size);
     // What a program of its own spends is not this process's.
     let elsewhere = backend.name == "ffmpeg";
     let reference = if elsewhere { "; a program of its own, its pipes included" } else { "" };
     row.detail = Some(format!("of what {from} wrote{reference}"));
-    runner.begin(row, info.fps);
-    let pool = Pool::default();
+    let rounds = runner.rounds();
+    runner.begin(row, info.fps, rounds.iter().sum());
     let mut bytes = 0;
-    for unit in units {
-        if runner.stopping() {
-            break;
+    for (round, frames) in rounds.into_iter().enumerate() {
+        if round > 0 {
+            decoder = backend.open(&config)?;
         }
-        let (before, counts) = (cpu_us(), runner.counts());
-        let (began, ended) = decoder.decode(unit, &pool)?.captured_us;
-        let cpu = cpu_us() - before;
-        match elsewhere {
-            true => runner.frame(&[("decode", ended - began)]),
-            false => runner.frame(&[("decode", ended - began), ("cpu", cpu)]),
+        let pool = Pool::default();
+        runner.round();
+        for unit in units.iter().take(frames) {
+            if runner.stopping() {
+                break;
+            }
+            let (before, counts) = (cpu_us(), runner.counts());
+            let (began, ended) = decoder.decode(unit, &pool)?.captured_us;
+            let cpu = cpu_us() - before;
+            match elsewhere {
+                true => runner.frame(&[("decode", ended - began)]),
+                false => runner.frame(&[("decode", ended - began), ("cpu", cpu)]),
+            }
+            bytes += if counts { unit.len() as u64 } else { 0 };
         }
-        bytes += if counts { unit.len() as u64 } else { 0 };
     }
     runner.weigh();
     runner.row().bytes = Some(bytes);

@@ -281,7 +281,7 @@ fn keep(runner: &mut Runner, held: Held, lost: Option<(usize, String)>) -> Resul
         return Err(Error::bug("streams held, and nothing is known of them"));
     };
     let row: Row = row_of(Case::Density, facts.backend.as_deref().unwrap_or("-"), codec.name(), size);
-    runner.begin(row, fps);
+    runner.begin(row, fps, samples.len());
     runner.warm();
     samples.iter().for_each(|sample| runner.frame(&[("received", sample.received_us), ("network", sample.network_us)]));
     let row = runner.row();

@@ -6,17 +6,16 @@ use std::time::Duration;
 use bytes::Bytes;
 use clap::ValueEnum;
 
-use super::{codecs, cpu_us};
+use super::{choices, codecs, cpu_us};
 use crate::bench::material::Material;
 use crate::bench::quality::Quality;
 use crate::bench::run::{Runner, row_of};
 use crate::bench::{Case, Options};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::pipeline::convert::ToI420;
 use crate::pipeline::decode;
 use crate::pipeline::encode::{self, Choice, Codec, Encoder, Past, Slots, Unit, WhenFull};
 use crate::pipeline::frame::Pool;
-use crate::pipeline::rate;
 use crate::wire::message::HEADER;
 
 /// What an encoder may take for one frame.
@@ -30,17 +29,14 @@ const JUDGED: usize = 24;
 
 pub fn run(runner: &mut Runner, material: &Material) -> Result<()> {
     for codec in codecs(runner.options) {
-        for choice in choices(runner.options, codec) {
+        let asked = runner.options.encoder;
+        for &choice in choices(codec).iter().filter(|choice| asked == Choice::Auto || asked == **choice) {
             if runner.stopping() {
                 return Ok(());
             }
             let name = choice.to_possible_value().map_or_else(String::new, |value| value.get_name().into());
             let row = row_of(Case::Encode, &name, codec.name(), material.info.size);
-            let done = match One::open(runner.options, material, choice, codec) {
-                Ok(one) => measure(runner, material, one),
-                Err(error) => Err(error),
-            };
-            if let Err(mut error) = done {
+            if let Err(mut error) = measure(runner, material, choice, codec) {
                 // That it was named is our own doing.
                 if let (true, Some(cause)) = (error.what.starts_with("--encoder"), error.cause.take()) {
                     error.what = cause;
@@ -50,13 +46,6 @@ pub fn run(runner: &mut Runner, material: &Material) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Every encoder of a codec, or the one that was named.
-fn choices(options: &Options, codec: Codec) -> impl Iterator<Item = Choice> {
-    let asked = options.encoder;
-    let all = Choice::value_variants().iter().copied().filter(|choice| *choice != Choice::Auto);
-    all.filter(move |choice| choice.codec() == codec && (asked == Choice::Auto || asked == *choice))
 }
 
 /// One encoder at work.
@@ -74,8 +63,8 @@ impl One {
             size: info.size,
             fps: info.fps,
             bitrate: options.bitrate,
-            quality: rate::Quality::Fixed(options.quality),
-            nvenc: Default::default(),
+            quality: options.quality,
+            nvenc: encode::NvencOptions::default(),
         };
         let mut slots = Slots::new(options.slots, WhenFull::Refuse, "bench".into(), options.source.to_string());
         slots.gpu.clone_from(&options.gpu);
@@ -102,32 +91,43 @@ impl One {
     }
 }
 
-fn measure(runner: &mut Runner, material: &Material, mut one: One) -> Result<()> {
-    let size = material.info.size;
-    let mut row = row_of(Case::Encode, one.info.backend, one.info.codec.name(), size);
+fn measure(runner: &mut Runner, material: &Material, choice: Choice, codec: Codec) -> Result<()> {
+    let mut one = One::open(runner.options, material, choice, codec)?;
+    let mut row = row_of(Case::Encode, one.info.backend, codec.name(), material.info.size);
     row.detail = Some(if one.info.hardware { "the GPU's encoder" } else { "on the CPU" }.into());
-    runner.begin(row, material.info.fps);
-    let (mut units, mut kept, mut bytes, mut counted) = (Vec::<Bytes>::new(), 0, 0, 0u32);
-    for n in 0..runner.frames() {
+    let rounds = runner.rounds();
+    runner.begin(row, material.info.fps, rounds.iter().sum());
+    let (mut units, mut kept, mut bytes, mut counted) = (Vec::new(), 0, 0, 0u32);
+    for (round, frames) in rounds.into_iter().enumerate() {
         if runner.stopping() {
             break;
         }
-        let (before, counts) = (cpu_us(), runner.counts());
-        let unit = one.encode(material, n)?;
-        let cpu = cpu_us() - before;
-        let (convert, encode) = (unit.converted_us - unit.started_us, unit.encoded_us - unit.converted_us);
-        runner.frame(&[("encode", encode), ("convert", convert), ("total", convert + encode), ("cpu", cpu)]);
-        let data = unit.data.freeze().slice(HEADER..);
-        if counts {
-            (bytes, counted) = (bytes + data.len() as u64, counted + 1);
+        if round > 0 {
+            // The last one is closed first: it may hold the only slot.
+            drop(one);
+            one = One::open(runner.options, material, choice, codec)?;
         }
-        kept += data.len();
-        if kept <= KEPT {
-            units.push(data);
+        runner.round();
+        for n in 0..frames {
+            if runner.stopping() {
+                break;
+            }
+            let (before, counts) = (cpu_us(), runner.counts());
+            let unit = one.encode(material, n)?;
+            let cpu = cpu_us() - before;
+            let (convert, encode) = (unit.converted_us - unit.started_us, unit.encoded_us - unit.converted_us);
+            runner.frame(&[("encode", encode), ("convert", convert), ("total", convert + encode), ("cpu", cpu)]);
+            let data = unit.data.freeze().slice(HEADER..);
+            if counts {
+                (bytes, counted) = (bytes + data.len() as u64, counted + 1);
+            }
+            kept += data.len();
+            if kept <= KEPT {
+                units.push((n, data));
+            }
         }
     }
     runner.weigh();
-    let codec = one.info.codec;
     drop(one);
     let quality = judge(material, codec, &units)?;
     let row = runner.row();
@@ -135,26 +135,32 @@ fn measure(runner: &mut Runner, material: &Material, mut one: One) -> Result<()>
         row.bytes = Some(bytes);
         row.bitrate_bps = Some(bytes as f64 * 8.0 * material.info.fps / f64::from(counted));
     }
-    (row.ssim, row.psnr_db, row.judged) = (quality.ssim(), quality.psnr_db(), Some(quality.pictures));
+    (row.ssim, row.psnr_db) = (quality.ssim(), quality.psnr_db());
+    row.judged = Some(quality.pictures).filter(|pictures| *pictures > 0);
     runner.end()
 }
 
-/// Decodes all units, and compares some of the pictures with what the encoder was given.
-fn judge(material: &Material, codec: Codec, units: &[Bytes]) -> Result<Quality> {
+/// Decodes all units, each with the number of its frame, and compares some of the pictures with what the encoder was given.
+fn judge(material: &Material, codec: Codec, units: &[(usize, Bytes)]) -> Result<Quality> {
     let info = &material.info;
-    let mut decoder = decode::reference(&decode::Config { codec, size: info.size, fps: info.fps })?;
+    let mut decoder = match decode::reference(&decode::Config { codec, size: info.size, fps: info.fps }) {
+        Ok(decoder) => decoder,
+        // Then nobody here can tell.
+        Err(error) if error.kind == Kind::Missing => return Ok(Quality::default()),
+        Err(error) => return Err(error),
+    };
     let (pool, mut given, mut seen) = (Pool::default(), ToI420::default(), ToI420::default());
     let mut quality = Quality::default();
     let step = units.len().div_ceil(JUDGED).max(1);
-    for (n, unit) in units.iter().enumerate() {
-        let judged = n % step == step - 1;
+    for (at, (n, unit)) in units.iter().enumerate() {
+        let judged = at % step == step - 1;
         // A JPEG stands alone.
         if !judged && codec == Codec::Jpeg {
             continue;
         }
         let picture = decoder.decode(unit, &pool)?;
         if judged {
-            let frame = material.frame(n);
+            let frame = material.frame(*n);
             let [(was, width), ..] = given.planes(&frame)?;
             let [(is, _), ..] = seen.planes(&picture)?;
             quality.add(was, is, width);

@@ -96,7 +96,7 @@ async fn measure(
     }
     let fps = runner.options.fps;
     let picture = Size::new(told.width, told.height);
-    runner.begin(row_of(Case::Glass, way, codec.name(), picture), fps);
+    runner.begin(row_of(Case::Glass, way, codec.name(), picture), fps, runner.frames());
     let frame_us = 1e6 / fps;
     let begin_us = now_us() + (runner.options.warmup as f64 * frame_us) as u64;
     let end_us = begin_us + (runner.options.frames as f64 * frame_us) as u64;

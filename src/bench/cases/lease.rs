@@ -21,7 +21,7 @@ pub fn run(runner: &mut Runner) -> Result<()> {
     let held: Vec<_> =
         (0..HELD).map(|_| pool.take(limit, || None, record()).map_err(Error::from)).collect::<Result<_>>()?;
     let row = Row { detail: Some(format!("{HELD} slots held meanwhile")), ..Row::new(Case::Lease, None) };
-    runner.begin(row, runner.options.fps);
+    runner.begin(row, runner.options.fps, runner.frames());
     for _ in 0..runner.frames() {
         if runner.stopping() {
             break;

@@ -114,7 +114,8 @@ fn measure(runner: &mut Runner, worker: &Worker, runtime: &Runtime, alone: Optio
     let frame_us = 1e6 / fps;
     let begin_us = now_us() + (runner.options.warmup as f64 * frame_us) as u64;
     let end_us = begin_us + (runner.options.frames as f64 * frame_us) as u64;
-    runner.begin(row_of(Case::Network, facts.backend.as_deref().unwrap_or("-"), codec.name(), picture), fps);
+    let row = row_of(Case::Network, facts.backend.as_deref().unwrap_or("-"), codec.name(), picture);
+    runner.begin(row, fps, runner.frames() * viewers as usize);
     let (mut before, mut after) = (None, None);
     loop {
         match samples.recv_timeout(GLANCE) {

@@ -14,7 +14,6 @@ use crate::error::{Error, Kind, Result};
 use crate::pipeline::broadcast::{Packet, Viewer};
 use crate::pipeline::encode::{self, Codec, Slots, WhenFull};
 use crate::pipeline::queue::Item;
-use crate::pipeline::rate::Quality;
 use crate::pipeline::stream::Snapshot;
 use crate::pipeline::{Config, Health, Pipeline};
 
@@ -38,8 +37,8 @@ pub fn run(runner: &mut Runner, opening: &Opening) -> Result<()> {
         encoder: options.encoder,
         slots: Arc::new(slots),
         bitrate: options.bitrate,
-        quality: Quality::Fixed(options.quality),
-        nvenc: Default::default(),
+        quality: options.quality,
+        nvenc: encode::NvencOptions::default(),
     })?;
     let (tell, ready) = mpsc::channel();
     // One that has gone needs no telling.
@@ -59,7 +58,7 @@ fn watch(runner: &mut Runner, pipeline: &Pipeline, codec: Codec, viewer: &Viewer
     let backend = stream.snapshot().info.map_or("-", |info| info.backend);
     let mut row = row_of(Case::Pipeline, backend, codec.name(), packet.size);
     row.detail = info.map(|info| info.detail);
-    runner.begin(row, fps);
+    runner.begin(row, fps, runner.frames());
     // Frames that stand still or are dropped give no unit: it is their time that counts.
     let frame_us = 1e6 / fps;
     let begin_us = received + (runner.options.warmup as f64 * frame_us) as u64;

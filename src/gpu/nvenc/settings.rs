@@ -229,6 +229,26 @@ impl Settings {
         rate.maxBitRate = config.bitrate;
         rate.vbvBufferSize = vbv;
         rate.vbvInitialDelay = vbv;
+        self.set_timing();
+    }
+
+    /// Has the next parameter sets tell the frame rate: of H.264 a frame is two ticks (H.264, E.2.1), of HEVC one (H.265, E.3.1).
+    fn set_timing(&mut self) {
+        let config = self.config.as_mut_ptr();
+        // SAFETY: as in `fix`; of the union, the codec's own member is used.
+        let (vui, ticks) = unsafe {
+            match self.codec {
+                Codec::H264 => (addr_of_mut!((*config).encodeCodecConfig.h264Config.h264VUIParameters), 2),
+                Codec::Hevc => (addr_of_mut!((*config).encodeCodecConfig.hevcConfig.hevcVUIParameters), 1),
+                Codec::Av1 => return,
+            }
+        };
+        // SAFETY: as above; the fields are numbers.
+        unsafe {
+            addr_of_mut!((*vui).timingInfoPresentFlag).write(1);
+            addr_of_mut!((*vui).numUnitInTicks).write(self.initialize.frameRateDen);
+            addr_of_mut!((*vui).timeScale).write(self.initialize.frameRateNum * ticks);
+        }
     }
 
     /// The level as the codec numbers it, or [`Self::any_level`].

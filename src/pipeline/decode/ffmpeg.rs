@@ -36,7 +36,7 @@ pub fn open(config: &Config) -> Result<Box<dyn Decoder>> {
             .map_err(|error| Error::io("cannot set up ffmpeg's pipes", error.into()))?;
     }
     let mut ffmpeg = FFmpeg { input: stdin, output: stdout, size: config.size, sequence: 0, _guarded: guarded };
-    ffmpeg.send(&ivf_header(config.size, config.fps))?;
+    ffmpeg.send(&ivf_header(config))?;
     Ok(Box::new(ffmpeg))
 }
 
@@ -46,8 +46,8 @@ fn find() -> Option<PathBuf> {
     std::env::split_paths(&std::env::var_os("PATH")?).map(|folder| folder.join("ffmpeg")).find(runs)
 }
 
-/// IVF's file header (libvpx, `ivfenc.c`), of H.264 at `fps`.
-fn ivf_header(size: Size, fps: f64) -> [u8; 32] {
+/// IVF's file header (libvpx, `ivfenc.c`).
+fn ivf_header(&Config { size, fps, .. }: &Config) -> [u8; 32] {
     let mut header = [0; 32];
     header[..4].copy_from_slice(b"DKIF");
     header[6..8].copy_from_slice(&32u16.to_le_bytes());

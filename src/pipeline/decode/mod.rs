@@ -37,7 +37,7 @@ pub struct Backend {
     open: fn(&Config) -> Result<Box<dyn Decoder>>,
 }
 
-/// All back ends; the first of a codec is the one that quality is judged through.
+/// All back ends.
 pub const TABLE: &[Backend] = &[
     Backend { name: "openh264", codec: Codec::H264, hardware: false, open: openh264::open },
     Backend { name: "ffmpeg", codec: Codec::H264, hardware: false, open: ffmpeg::open },
@@ -54,14 +54,14 @@ impl Backend {
     }
 }
 
-/// Opens the built-in decoder of a codec, which every host has.
+/// Opens the built-in decoder of a codec.
 ///
 /// # Errors
-/// [`Kind::Missing`](crate::error::Kind::Missing) for HEVC and AV1, of which none is built in.
+/// [`Kind::Missing`](crate::error::Kind::Missing) for HEVC and AV1, of which there is none.
 pub fn reference(config: &Config) -> Result<Box<dyn Decoder>> {
     match config.codec {
         Codec::H264 => openh264::open(config),
-        Codec::Jpeg => jpeg::open(config),
         Codec::Hevc | Codec::Av1 => Err(Error::missing(format!("no decoder of {} is built in", config.codec.title()))),
+        Codec::Jpeg => jpeg::open(config),
     }
 }

@@ -64,10 +64,12 @@ impl Raw {
         }
         let raw = Raw(decoder);
         let mut quiet: c_int = sys::WELS_LOG_QUIET as c_int;
-        let mut params = sys::SDecodingParam::default();
-        params.uiTargetDqLayer = u8::MAX;
-        // What is damaged is an error here, and not patched up.
-        params.eEcActiveIdc = sys::ERROR_CON_DISABLE;
+        let mut params = sys::SDecodingParam {
+            uiTargetDqLayer: u8::MAX,
+            // What is damaged is an error here, and not patched up.
+            eEcActiveIdc: sys::ERROR_CON_DISABLE,
+            ..Default::default()
+        };
         params.sVideoProperty.size = size_of_val(&params.sVideoProperty) as u32;
         params.sVideoProperty.eVideoBsType = sys::VIDEO_BITSTREAM_AVC;
         // SAFETY: `decoder` is live, the option takes an int, and `params` is a whole SDecodingParam, which is copied.
@@ -86,18 +88,12 @@ impl Raw {
         let mut info = sys::SBufferInfo::default();
         // SAFETY: the unit is read only, and `planes` and `info` are as large as the call demands.
         let (code, told) = unsafe {
-            let code = call!(self, DecodeFrameNoDelay, unit.as_ptr(), length, planes.as_mut_ptr(), &mut info);
-            (code, info.UsrData.sSystemBuffer)
-        };
-        // Of profiles that may reorder, the library keeps a picture back for the next one to tell whether it comes first.
-        let (code, told) = if code == sys::dsErrorFree && info.iBufferStatus != 1 {
-            // SAFETY: as above.
-            unsafe {
-                let code = call!(self, FlushFrame, planes.as_mut_ptr(), &mut info);
-                (code, info.UsrData.sSystemBuffer)
+            let mut code = call!(self, DecodeFrameNoDelay, unit.as_ptr(), length, planes.as_mut_ptr(), &mut info);
+            if code == sys::dsErrorFree && info.iBufferStatus != 1 {
+                // Of all profiles but baseline it holds pictures back, to bring them into order; ours are in order.
+                code = call!(self, FlushFrame, planes.as_mut_ptr(), &mut info);
             }
-        } else {
-            (code, told)
+            (code, info.UsrData.sSystemBuffer)
         };
         if code != sys::dsErrorFree || info.iBufferStatus != 1 {
             return Err(failed(format!("DecodeFrameNoDelay returned {code}, buffer status {}", info.iBufferStatus)));
