@@ -164,7 +164,7 @@ Register-ArgumentCompleter -Native -CommandName 'gsk' -ScriptBlock {
         }
         'gsk;verify-gl' {
             [CompletionResult]::new('--gpu', '--gpu', [CompletionResultType]::ParameterName, 'The GPU, by nvidia-smi''s index, by UUID or by PCI address [default: CUDA''s first]')
-            [CompletionResult]::new('--timeout', '--timeout', [CompletionResultType]::ParameterName, 'How long the driver may take to initialise, each other step a fifth of it, such as 30s [default: 15s]')
+            [CompletionResult]::new('--timeout', '--timeout', [CompletionResultType]::ParameterName, 'How long the driver may take to initialise, each other step a fifth of it, such as 30s, 1s at least [default: 15s]')
             [CompletionResult]::new('--slots', '--slots', [CompletionResultType]::ParameterName, 'Encoder sessions that this machine bears, all its programs together, 0 to 1024 [default: by board and driver]')
             [CompletionResult]::new('--only', '--only', [CompletionResultType]::ParameterName, 'Make only these checks, and those that they need')
             [CompletionResult]::new('--skip', '--skip', [CompletionResultType]::ParameterName, 'Leave these checks out, and with them those that need them')

@@ -174,7 +174,7 @@ complete -c gsk -n "__fish_gsk_using_subcommand cleanup" -s v -l verbose -d 'Log
 complete -c gsk -n "__fish_gsk_using_subcommand cleanup" -l print-config -d 'Print every setting and where it came from, and end'
 complete -c gsk -n "__fish_gsk_using_subcommand cleanup" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c gsk -n "__fish_gsk_using_subcommand verify-gl" -l gpu -d 'The GPU, by nvidia-smi\'s index, by UUID or by PCI address [default: CUDA\'s first]' -r
-complete -c gsk -n "__fish_gsk_using_subcommand verify-gl" -l timeout -d 'How long the driver may take to initialise, each other step a fifth of it, such as 30s [default: 15s]' -r
+complete -c gsk -n "__fish_gsk_using_subcommand verify-gl" -l timeout -d 'How long the driver may take to initialise, each other step a fifth of it, such as 30s, 1s at least [default: 15s]' -r
 complete -c gsk -n "__fish_gsk_using_subcommand verify-gl" -l slots -d 'Encoder sessions that this machine bears, all its programs together, 0 to 1024 [default: by board and driver]' -r
 complete -c gsk -n "__fish_gsk_using_subcommand verify-gl" -l only -d 'Make only these checks, and those that they need' -r -f -a "driver\t''
 nvml\t''
