@@ -51,7 +51,8 @@ impl Ticks {
 
 /// The first line is `cpu USER NICE SYSTEM IDLE IOWAIT IRQ SOFTIRQ STEAL …`, in ticks; then comes one for each core.
 fn ticks(stat: &str, per_second: f64) -> Option<Ticks> {
-    let fields: Vec<f64> = stat.lines().next()?.strip_prefix("cpu ")?.split_ascii_whitespace().flat_map(str::parse).collect();
+    let fields: Vec<f64> =
+        stat.lines().next()?.strip_prefix("cpu ")?.split_ascii_whitespace().flat_map(str::parse).collect();
     let [user, nice, system, _idle, _iowait, irq, softirq, stolen, ..] = fields[..] else { return None };
     let is_core = |line: &&str| line.starts_with("cpu") && !line.starts_with("cpu ");
     Some(Ticks {

@@ -39,9 +39,8 @@ impl FromStr for Target {
     type Err = Error;
 
     fn from_str(target: &str) -> Result<Target> {
-        let wrong = || {
-            Error::usage(format!("'{target}' is not a target")).hint("write STAGE=MILLISECONDS, such as encode=3")
-        };
+        let wrong =
+            || Error::usage(format!("'{target}' is not a target")).hint("write STAGE=MILLISECONDS, such as encode=3");
         let (stage, ms) = target.split_once(['=', ':']).ok_or_else(wrong)?;
         let ms = ms.trim();
         let ms = ms.strip_suffix("ms").unwrap_or(ms).trim_end().parse::<f64>().map_err(|_| wrong())?;
@@ -86,7 +85,15 @@ pub fn judge(targets: &[Target], rows: &[Row]) -> Vec<Held> {
     let mut all = Vec::new();
     for target in targets {
         let case = DEFAULTS.iter().find(|(stage, ..)| *stage == target.stage).and_then(|(.., case)| *case);
-        let none = Held { stage: target.stage, target_ms: target.ms, row: None, size: None, p95_ms: None, met: None, spare_ms: None };
+        let none = Held {
+            stage: target.stage,
+            target_ms: target.ms,
+            row: None,
+            size: None,
+            p95_ms: None,
+            met: None,
+            spare_ms: None,
+        };
         let rows = rows.iter().filter(|row| Some(row.case) == case && row.backend.as_deref() != Some("ffmpeg"));
         let held = rows.filter_map(|row| {
             let p95 = row.stage(target.stage)?.summary.p95;
@@ -116,7 +123,14 @@ mod tests {
     fn targets_are_read_and_refused() {
         assert_eq!("encode=3".parse::<Target>().unwrap(), Target { stage: "encode", ms: 3.0 });
         assert_eq!("total: 16.6 ms".parse::<Target>().unwrap().to_string(), "total=16.6");
-        for (text, hint) in [("encode", "STAGE=MILLISECONDS"), ("encode=fast", "STAGE="), ("encode=0", "STAGE="), ("encode=nan", "STAGE="), ("encod=3", "did you mean 'encode'?"), ("x=3", "one of capture")] {
+        for (text, hint) in [
+            ("encode", "STAGE=MILLISECONDS"),
+            ("encode=fast", "STAGE="),
+            ("encode=0", "STAGE="),
+            ("encode=nan", "STAGE="),
+            ("encod=3", "did you mean 'encode'?"),
+            ("x=3", "one of capture"),
+        ] {
             assert!(text.parse::<Target>().unwrap_err().hint.unwrap().contains(hint), "{text}");
         }
     }
@@ -133,7 +147,7 @@ mod tests {
         let row = |case, stage, backend: &str, ms: u64| {
             let mut row = Row::new(case, None);
             row.backend = Some(backend.into());
-            row.stages = vec![super::super::report::Measured::new(stage, &[], &vec![ms * 1000; 10], 30.0).unwrap()];
+            row.stages = vec![super::super::report::Measured::new(stage, &[], &[ms * 1000; 10], 30.0).unwrap()];
             row
         };
         let rows = [

@@ -90,7 +90,9 @@ impl Environment {
         let mut environment = Environment {
             cpu: Cpu::take(),
             kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
-            memory_bytes: field("/proc/meminfo", "MemTotal:").and_then(|kib| kib.parse::<u64>().ok()).map(|kib| kib * 1024),
+            memory_bytes: field("/proc/meminfo", "MemTotal:")
+                .and_then(|kib| kib.parse::<u64>().ok())
+                .map(|kib| kib * 1024),
             load,
             calibration,
             gpus: gpus.collect(),

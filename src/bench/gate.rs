@@ -56,7 +56,13 @@ impl Rule {
             }
             Limit::More(more) => {
                 let got = stats::compare(self.statistic, old?, new);
-                (got.difference, more, got.difference_interval, got.difference > more, got.difference_interval.low > 0.0)
+                (
+                    got.difference,
+                    more,
+                    got.difference_interval,
+                    got.difference > more,
+                    got.difference_interval.low > 0.0,
+                )
             }
         };
         Some(Judged { value, limit, interval, failed: beyond && certain, beyond, certain })
@@ -117,7 +123,8 @@ impl FromStr for Rule {
         let names = Statistic::ALL.map(|(name, _)| name);
         let statistic = known.ok_or_else(|| unknown(rule, "statistic", statistic, names))?;
         let limit = limit.trim();
-        let number = |text: &str| text.trim().parse::<f64>().ok().filter(|n| n.is_finite() && *n >= 0.0).ok_or_else(wrong);
+        let number =
+            |text: &str| text.trim().parse::<f64>().ok().filter(|n| n.is_finite() && *n >= 0.0).ok_or_else(wrong);
         let limit = match (limit.strip_prefix('+'), limit.strip_suffix('%'), limit.strip_suffix("ms")) {
             (Some(more), Some(_), _) => Limit::Percent(number(more.trim_end_matches('%'))?),
             (Some(more), _, Some(_)) => Limit::More(number(more.trim_end_matches("ms"))?),

@@ -71,7 +71,7 @@ fn noise(size: Size, fps: f64, count: usize) -> Result<OwnedFd> {
         let mut random = Random::default();
         let mut pixels = vec![0; PixelFormat::I420.bytes(size)];
         for _ in 0..count {
-            pixels.chunks_mut(8).for_each(|part| part.copy_from_slice(&random.next().to_le_bytes()[..part.len()]));
+            pixels.chunks_mut(8).for_each(|part| part.copy_from_slice(&random.number().to_le_bytes()[..part.len()]));
             out.write_all(b"FRAME\n")?;
             out.write_all(&pixels)?;
         }
@@ -128,7 +128,7 @@ impl Material {
         let info = source.info().cloned().ok_or_else(|| Error::bug("a source that says nothing of itself"))?;
         let most = (HELD / PixelFormat::Rgba.bytes(info.size)).clamp(LEAST, MOST).min(wanted.max(1));
         let mut frames = Vec::new();
-        while frames.len() < most && !(stop() && !frames.is_empty()) {
+        while frames.len() < most && (frames.is_empty() || !stop()) {
             frames.push(source.next()?);
         }
         Ok(Material { info, frames, began_us: now_us(), _source: source })
@@ -163,9 +163,8 @@ mod tests {
         };
         let material = Material::new(&Opening { options, _file: Some(file) }, 4, || false).unwrap();
         assert_eq!((material.info.size, material.info.fps, material.frames.len()), (size, 30.0, 4));
-        let shown: Vec<usize> = (0..9)
-            .map(|n| material.frames.iter().position(|frame| frame.shows(&material.frame(n))).unwrap())
-            .collect();
+        let shown: Vec<usize> =
+            (0..9).map(|n| material.frames.iter().position(|frame| frame.shows(&material.frame(n))).unwrap()).collect();
         assert_eq!(shown, [0, 1, 2, 3, 2, 1, 0, 1, 2]);
         let (first, later) = (material.frame(0), material.frame(3));
         assert_eq!((later.sequence, later.captured_us.0 - first.captured_us.0), (3, 100_000));

@@ -48,11 +48,17 @@ pub fn row(row: &Row) -> String {
 /// What was measured on what, in lines.
 pub fn subtitle(report: &Report) -> Vec<String> {
     let settings = &report.settings;
-    let of = |what: &str| facts(report).into_iter().find(|(known, _)| known == what).map_or_else(String::new, |(_, v)| v);
+    let of =
+        |what: &str| facts(report).into_iter().find(|(known, _)| known == what).map_or_else(String::new, |(_, v)| v);
     vec![
         format!(
             "{} at {} fps, {} frames after {} of warm-up; {} on {}",
-            settings.source, settings.fps, settings.frames, settings.warmup, of("began"), of("host")
+            settings.source,
+            settings.fps,
+            settings.frames,
+            settings.warmup,
+            of("began"),
+            of("host")
         ),
         format!("{}; machine {}", of("cpu"), report.environment.verdict()),
     ]

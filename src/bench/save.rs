@@ -140,8 +140,10 @@ const PACE_PERCENT: f64 = 10.0;
 impl Baseline {
     pub fn read(path: &Path) -> Result<Baseline> {
         let shown = path.display().to_string();
-        let failed = |error| Error::io(format!("cannot read the baseline '{shown}'"), error)
-            .hint("write one: gsk bench --save-baseline FILE");
+        let failed = |error| {
+            Error::io(format!("cannot read the baseline '{shown}'"), error)
+                .hint("write one: gsk bench --save-baseline FILE")
+        };
         let mut text = Vec::new();
         File::open(path).and_then(|file| file.take(CAP).read_to_end(&mut text)).map_err(failed)?;
         Baseline::parse(shown, &text)
@@ -169,16 +171,18 @@ impl Baseline {
     pub fn samples(&self, key: &Key, stage: &str) -> Option<Samples<'_>> {
         let row = self.document.rows.iter().find(|row| row.key == *key)?;
         let stage = row.stages.iter().find(|known| known.stage == stage)?;
-        (!stage.samples_us.is_empty()).then_some(Samples { us: &stage.samples_us, rounds: &row.rounds, yards: &row.yards_us })
+        (!stage.samples_us.is_empty()).then_some(Samples {
+            us: &stage.samples_us,
+            rounds: &row.rounds,
+            yards: &row.yards_us,
+        })
     }
 
     /// In what else, beside gsk itself, the two runs differ.
     pub fn cautions(&self, report: &Report) -> Vec<String> {
         let Document { host, gsk, settings, environment: then, .. } = &self.document;
         let (now, here) = (&report.environment, crate::output::host());
-        let differs = |what: &str, old: &str, new: &str| {
-            (old != new).then(|| format!("{what} was {old} and is {new}"))
-        };
+        let differs = |what: &str, old: &str, new: &str| (old != new).then(|| format!("{what} was {old} and is {new}"));
         let model = |cpu: &Cpu| cpu.model.clone().unwrap_or_else(|| "unknown".into());
         let pace = 100.0 * (now.calibration.p50_ms / then.calibration.p50_ms - 1.0);
         let slower = (pace.abs() > PACE_PERCENT).then(|| {
@@ -186,7 +190,8 @@ impl Baseline {
             format!("this machine calculates {:.0} % {way} than it did, whatever gsk does", pace.abs())
         });
         let noisy = [(then.noisy, "the baseline was"), (now.noisy, "this run was")];
-        let noisy = noisy.into_iter().filter(|(noisy, _)| *noisy).map(|(_, what)| format!("{what} made on a noisy machine"));
+        let noisy =
+            noisy.into_iter().filter(|(noisy, _)| *noisy).map(|(_, what)| format!("{what} made on a noisy machine"));
         [
             differs("the host", host, &here),
             differs("the CPU", &model(&then.cpu), &model(&now.cpu)),

@@ -70,9 +70,8 @@ fn times(report: &Report) -> Table {
         settings.warmup,
         if report.complete { "" } else { "; interrupted, this is what there was by then" }
     );
-    let columns = [
-        "case", "size", "stage", "n", "min", "p50", "p90", "p95", "p99", "max", "jitter", "stalls", "outliers",
-    ];
+    let columns =
+        ["case", "size", "stage", "n", "min", "p50", "p90", "p95", "p99", "max", "jitter", "stalls", "outliers"];
     let mut table = Table::titled("times", heading, columns);
     for row in &report.rows {
         for measured in &row.stages {
@@ -102,7 +101,11 @@ fn line(row: &Row, measured: &Measured) -> [String; 13] {
 }
 
 fn costs(report: &Report) -> Table {
-    let heading = format!("Costs: {} asked for, JPEG quality {}", rate(f64::from(report.settings.bitrate)), report.settings.quality);
+    let heading = format!(
+        "Costs: {} asked for, JPEG quality {}",
+        rate(f64::from(report.settings.bitrate)),
+        report.settings.quality
+    );
     let columns = ["case", "size", "fps", "cpu_ms", "memory", "bit_rate", "ssim", "psnr_db", "drops", "how"];
     let mut table = Table::titled("costs", heading, columns);
     for row in &report.rows {
@@ -142,7 +145,8 @@ fn absent(absent: &[Absent]) -> Table {
 }
 
 /// What "total" covers, for whoever reads a target of it.
-pub const TOTAL: &str = "total: capture start to the unit in a viewer's hands in this process; no network, decoding or painting";
+pub const TOTAL: &str =
+    "total: capture start to the unit in a viewer's hands in this process; no network, decoding or painting";
 
 fn budget(budget: &[Held]) -> Table {
     let heading = format!("Budget, ms, of the 95th percentile ({TOTAL})");
@@ -171,7 +175,10 @@ pub fn verdict(held: &Held) -> String {
 
 fn ratios(report: &Report) -> Table {
     let Some(compared) = &report.comparison else { return Table::default() };
-    let mut heading = format!("Beside {} of {}: new / old / the machine's own pace, with its 95 % interval", compared.baseline, compared.began);
+    let mut heading = format!(
+        "Beside {} of {}: new / old / the machine's own pace, with its 95 % interval",
+        compared.baseline, compared.began
+    );
     if !compared.cautions.is_empty() {
         heading += &format!("; mind that {}", compared.cautions.join("; "));
     }
@@ -253,18 +260,31 @@ pub fn facts(report: &Report) -> Vec<(String, String)> {
         ("gsk".into(), env!("CARGO_PKG_VERSION").into()),
         ("began".into(), format!("{}, took {:.1} s", report.began, report.seconds)),
         ("cpu".into(), format!("{}, {} cores", known(cpu.model.as_ref()), cpu.cores)),
-        ("clock".into(), match cpu.mhz {
-            Some(mhz) => format!("{mhz:.0} MHz, governor {}", known(cpu.governor.as_ref())),
-            None => format!("governor {}", known(cpu.governor.as_ref())),
-        }),
+        (
+            "clock".into(),
+            match cpu.mhz {
+                Some(mhz) => format!("{mhz:.0} MHz, governor {}", known(cpu.governor.as_ref())),
+                None => format!("governor {}", known(cpu.governor.as_ref())),
+            },
+        ),
         ("kernel".into(), environment.kernel.clone()),
         ("memory".into(), known(environment.memory_bytes.map(mib))),
-        ("load at start".into(), known(environment.load.map(|[minute, five]| format!("{minute} over 1 min, {five} over 5 min")))),
+        (
+            "load at start".into(),
+            known(environment.load.map(|[minute, five]| format!("{minute} over 1 min, {five} over 5 min"))),
+        ),
         (
             "calibration".into(),
-            format!("{} ms, spread {:.1} %", ms(environment.calibration.p50_ms), environment.calibration.spread_percent),
+            format!(
+                "{} ms, spread {:.1} %",
+                ms(environment.calibration.p50_ms),
+                environment.calibration.spread_percent
+            ),
         ),
-        ("other programs".into(), known(environment.others_percent.map(|percent| format!("{percent:.1} % of all cores")))),
+        (
+            "other programs".into(),
+            known(environment.others_percent.map(|percent| format!("{percent:.1} % of all cores"))),
+        ),
         ("stolen".into(), known(environment.stolen_percent.map(|percent| format!("{percent:.1} %")))),
     ];
     if let Some(driver) = &environment.driver {

@@ -276,7 +276,7 @@ fn resample(from: Samples, random: &mut Random, us: &mut Vec<u64>, yards: &mut V
 pub struct Random(u64);
 
 impl Random {
-    pub fn next(&mut self) -> u64 {
+    pub fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -286,7 +286,7 @@ impl Random {
 
     /// Below `n`; the bias of a remainder of 64 bits is beyond measure here.
     fn below(&mut self, n: usize) -> usize {
-        (self.next() % n as u64) as usize
+        (self.number() % n as u64) as usize
     }
 }
 
@@ -302,8 +302,11 @@ mod tests {
     /// About normal: the sum of twelve uniform numbers has variance 1.
     fn normal(seed: u64, n: usize, mean_us: f64, deviation_us: f64) -> Vec<u64> {
         let mut random = Random(seed.wrapping_mul(0x1234_5678_9abc_def1));
-        let mut uniform = || (random.next() >> 11) as f64 / (1u64 << 53) as f64;
-        (0..n).map(|_| mean_us + deviation_us * ((0..12).map(|_| uniform()).sum::<f64>() - 6.0)).map(|x| x as u64).collect()
+        let mut uniform = || (random.number() >> 11) as f64 / (1u64 << 53) as f64;
+        (0..n)
+            .map(|_| mean_us + deviation_us * ((0..12).map(|_| uniform()).sum::<f64>() - 6.0))
+            .map(|x| x as u64)
+            .collect()
     }
 
     #[test]
@@ -327,7 +330,11 @@ mod tests {
     fn jitter_is_of_neighbours_and_stalls_of_frame_times() {
         let got = Summary::of(&[1000, 3000, 1000, 3000]).unwrap();
         assert_eq!(got.jitter, 2.0);
-        assert_eq!(Summary::of(&[1000, 1000, 3000, 3000]).unwrap().jitter, 2.0 / 3.0, "the same values in another order");
+        assert_eq!(
+            Summary::of(&[1000, 1000, 3000, 3000]).unwrap().jitter,
+            2.0 / 3.0,
+            "the same values in another order"
+        );
         assert_eq!(stalls(&[66_000, 66_700, 10, 200_000], 30.0), 2);
     }
 
@@ -372,7 +379,7 @@ mod tests {
     fn what_is_alike_in_neighbours_makes_an_interval_wider() {
         // Runs of 20 that are slow or not: as blocks they say less than as many single samples would.
         let mut random = Random(3);
-        let runs: Vec<u64> = (0..20).flat_map(|_| [10_000 + random.next() % 4000; 20]).collect();
+        let runs: Vec<u64> = (0..20).flat_map(|_| [10_000 + random.number() % 4000; 20]).collect();
         let mut mixed = runs.clone();
         for at in (1..mixed.len()).rev() {
             mixed.swap(at, random.below(at + 1));
@@ -388,7 +395,7 @@ mod tests {
     fn rounds_are_drawn_whole() {
         // Ten rounds, each of which was quick or slow as a whole: their mean is uncertain by far more than 200 samples would have it.
         let mut random = Random(5);
-        let us: Vec<u64> = (0..10).flat_map(|_| [10_000 + random.next() % 4000; 20]).collect();
+        let us: Vec<u64> = (0..10).flat_map(|_| [10_000 + random.number() % 4000; 20]).collect();
         let rounds: Vec<usize> = (0..10).map(|round| round * 20).collect();
         let width = |rounds: &[usize]| {
             let got = spread(Statistic::Mean, Samples { us: &us, rounds, yards: &[] });
@@ -408,7 +415,8 @@ mod tests {
         let us = |by: &dyn Fn(usize) -> f64| -> Vec<u64> {
             (0..200).map(|n| (by(n / 10) * (10_000.0 + (n * 37 % 11) as f64 * 50.0)) as u64).collect()
         };
-        let yards = |by: &dyn Fn(usize) -> f64| -> Vec<u64> { (0..20).map(|round| (by(round) * 2000.0) as u64).collect() };
+        let yards =
+            |by: &dyn Fn(usize) -> f64| -> Vec<u64> { (0..20).map(|round| (by(round) * 2000.0) as u64).collect() };
         let (even, drifts): (&dyn Fn(usize) -> f64, &dyn Fn(usize) -> f64) = (&|_| 1.0, &pace);
         let (old, new) = (us(even), us(drifts));
         let (old_yards, new_yards) = (yards(even), yards(drifts));
@@ -422,7 +430,10 @@ mod tests {
         };
         let (raw, corrected) = (of(false), of(true));
         assert!(raw.ratio.unwrap() > 1.4 && raw.machine.is_none(), "{raw:?}");
-        assert!((corrected.machine.unwrap() - 1.475).abs() < 0.001 && corrected.difference.abs() < 0.1, "{corrected:?}");
+        assert!(
+            (corrected.machine.unwrap() - 1.475).abs() < 0.001 && corrected.difference.abs() < 0.1,
+            "{corrected:?}"
+        );
         let (ratio, interval) = (corrected.ratio.unwrap(), corrected.ratio_interval.unwrap());
         assert!((ratio - 1.0).abs() < 0.01 && interval.high - interval.low < 0.02, "{corrected:?}");
     }

@@ -83,7 +83,9 @@ impl Svg {
 
     pub fn dot(&mut self, x: f64, y: f64, class: &str, tip: &str) {
         let tip = escape(tip);
-        self.put(format_args!(r#"<circle cx="{x:.1}" cy="{y:.1}" r="2" class="{class}"><title>{tip}</title></circle>"#));
+        self.put(format_args!(
+            r#"<circle cx="{x:.1}" cy="{y:.1}" r="2" class="{class}"><title>{tip}</title></circle>"#
+        ));
     }
 
     pub fn path(&mut self, points: impl Iterator<Item = (f64, f64)>, class: &str) {

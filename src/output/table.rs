@@ -51,8 +51,8 @@ impl Table {
     }
 
     /// The heading, the columns' names and the rows of each table.
-    pub fn parts(&self) -> Vec<(&str, &[&'static str], &[Vec<String>])> {
-        self.parts.iter().map(|part| (part.heading.as_str(), part.columns.as_slice(), part.rows.as_slice())).collect()
+    pub fn parts(&self) -> impl Iterator<Item = (&str, &[&'static str], &[Vec<String>])> {
+        self.parts.iter().map(|part| (part.heading.as_str(), part.columns.as_slice(), part.rows.as_slice()))
     }
 
     /// With each heading and cell changed.

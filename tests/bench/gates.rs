@@ -45,7 +45,10 @@ impl Pool {
 
 fn recorded() -> Vec<Run> {
     let runs: Vec<Run> = serde_json::from_str(include_str!("encode-720p.json")).unwrap();
-    assert!(runs.len() == 42 && runs.iter().all(|run| run.yards.len() == 5 && run.encode.len() == 50 && run.cpu.len() == 50));
+    assert!(
+        runs.len() == 42
+            && runs.iter().all(|run| run.yards.len() == 5 && run.encode.len() == 50 && run.cpu.len() == 50)
+    );
     runs
 }
 
@@ -58,7 +61,7 @@ fn failed(rule: &str, stage: fn(&Run) -> &[u64]) -> (usize, usize) {
     for _ in 0..20 {
         let mut dealt: Vec<&Run> = runs.iter().collect();
         for at in (1..dealt.len()).rev() {
-            dealt.swap(at, (random.next() % (at as u64 + 1)) as usize);
+            dealt.swap(at, (random.number() % (at as u64 + 1)) as usize);
         }
         let (old, new) = dealt.split_at(21);
         let (old, new) = (Pool::of(old, stage), Pool::of(new, stage));

@@ -80,6 +80,19 @@ fn everything_is_measured_and_what_is_not_here_is_said() {
 }
 
 #[test]
+fn passes_put_their_samples_together() {
+    let words =
+        ["encode", "--encoder", "jpeg", "--source", "noise", "--size", "64x48", "--frames", "20", "--passes", "3"];
+    let (code, json) = Host::new().json(&words);
+    assert_eq!((code, json["rows"].as_array().unwrap().len()), (0, 1), "{json:#}");
+    let row = &json["rows"][0];
+    let encode = stage(&json, "encode", "jpeg", "encode");
+    assert_eq!((&encode["n"], encode["samples_us"].as_array().unwrap().len()), (&60.into(), 60));
+    assert_eq!(row["rounds"], serde_json::json!([0, 10, 20, 30, 40, 50]));
+    assert_eq!((row["yards_us"].as_array().unwrap().len(), &encode["warmup"]["n"]), (6, &60.into()));
+}
+
+#[test]
 fn a_pipelines_stages_add_up_to_its_total() {
     let (_, json) = Host::new().json(&quick(&["pipeline", "--fps", "60"]));
     let samples = |name: &str| -> Vec<u64> {
@@ -97,7 +110,15 @@ fn the_table_and_csv_say_the_same() {
     let host = Host::new();
     let output = host.run(&quick(&["encode", "lease"]));
     let table = String::from_utf8(output.stdout).unwrap();
-    for words in ["Times, ms: 12 frames of noise", "encode openh264 h264", "Costs:", "Not on this host", "Budget, ms", "not measured", "Machine: "] {
+    for words in [
+        "Times, ms: 12 frames of noise",
+        "encode openh264 h264",
+        "Costs:",
+        "Not on this host",
+        "Budget, ms",
+        "not measured",
+        "Machine: ",
+    ] {
         assert!(table.contains(words), "{words}: {table}");
     }
     let said = String::from_utf8(output.stderr).unwrap();
@@ -122,7 +143,9 @@ fn pictures_and_pages_are_well_formed_and_need_nothing_else() {
     let svg = std::fs::read_to_string(host.path("a.svg")).unwrap();
     let html = std::fs::read_to_string(host.path("a.html")).unwrap();
     for text in [&svg, &html] {
-        for words in ["prefers-color-scheme:dark", "encode openh264 h264 64x48", "pipeline openh264 h264 64x48", ">ms<", "p99"] {
+        for words in
+            ["prefers-color-scheme:dark", "encode openh264 h264 64x48", "pipeline openh264 h264 64x48", ">ms<", "p99"]
+        {
             assert!(text.contains(words), "{words}");
         }
         for outside in ["src=", "href=", "@import", "url("] {
@@ -152,7 +175,10 @@ fn a_file_gives_its_pictures_its_size_and_its_rate() {
     let capture = &json["rows"][0];
     // At the file's rate, not at the default one; how well that is held is no matter here.
     assert!((1.0..55.0).contains(&capture["fps"].as_f64().unwrap()), "{capture:#}");
-    for (words, says) in [(["--source", "film.y4m", "--size", "64x48"], "is 96x64"), (["--source", "none.y4m", "--fps", "25"], "none.y4m")] {
+    for (words, says) in [
+        (["--source", "film.y4m", "--size", "64x48"], "is 96x64"),
+        (["--source", "none.y4m", "--fps", "25"], "none.y4m"),
+    ] {
         let error = refused(&host.run(&words));
         assert!(error.contains(says), "{error}");
     }
@@ -212,6 +238,7 @@ fn nonsense_is_refused_before_anything_is_measured() {
         (&["--size", "65x48"], "odd"),
         (&["--fps", "0"], "outside 1 to 240"),
         (&["--frames", "0"], "1..=100000"),
+        (&["--passes", "0"], "1..=1000"),
         (&["--codec", "vp9"], "h264"),
         (&["--source", "film.mp4"], "FILE.y4m"),
         (&["--fail-on", "encode.p98>+10%"], "one of min, mean"),

@@ -1,10 +1,10 @@
 //! The source alone, at its frame rate, as a worker's source thread drives it.
 
 use super::cpu_us;
+use crate::bench::Case;
 use crate::bench::material::Paced;
 use crate::bench::report::Row;
 use crate::bench::run::Runner;
-use crate::bench::Case;
 use crate::error::{Error, Result};
 
 pub fn run(runner: &mut Runner, mut source: Paced) -> Result<()> {

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use super::{codecs, cpu_us};
+use crate::bench::Case;
 use crate::bench::material::Material;
 use crate::bench::report::Row;
 use crate::bench::run::Runner;
-use crate::bench::Case;
 use crate::clock::now_us;
 use crate::error::{Error, Result};
 use crate::gpu::cuda;

@@ -58,17 +58,15 @@ pub struct One {
 impl One {
     pub fn open(options: &Options, material: &Material, choice: Choice, codec: Codec) -> Result<One> {
         let info = &material.info;
-        let config =
-            encode::Config {
-                codec,
-                size: info.size,
-                fps: info.fps,
-                bitrate: options.bitrate,
-                quality: options.quality,
-                nvenc: encode::NvencOptions::default(),
-            };
-        let mut slots =
-            Slots::new(options.slots, WhenFull::Refuse, "bench".into(), options.source.to_string());
+        let config = encode::Config {
+            codec,
+            size: info.size,
+            fps: info.fps,
+            bitrate: options.bitrate,
+            quality: options.quality,
+            nvenc: encode::NvencOptions::default(),
+        };
+        let mut slots = Slots::new(options.slots, WhenFull::Refuse, "bench".into(), options.source.to_string());
         slots.gpu.clone_from(&options.gpu);
         let (sender, units) = mpsc::channel();
         let output = || -> encode::Output {

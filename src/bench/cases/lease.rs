@@ -18,9 +18,8 @@ pub fn run(runner: &mut Runner) -> Result<()> {
     let pool = Pool::at(&home.0)?;
     let record = || Record { instance_id: "bench".into(), ..Record::default() };
     let limit = Limit::Sessions(HELD as u32 + 1);
-    let held: Vec<_> = (0..HELD)
-        .map(|_| pool.take(limit, || None, record()).map_err(Error::from))
-        .collect::<Result<_>>()?;
+    let held: Vec<_> =
+        (0..HELD).map(|_| pool.take(limit, || None, record()).map_err(Error::from)).collect::<Result<_>>()?;
     let row = Row { detail: Some(format!("{HELD} slots held meanwhile")), ..Row::new(Case::Lease, None) };
     runner.begin(row, runner.options.fps, runner.frames());
     for _ in 0..runner.frames() {

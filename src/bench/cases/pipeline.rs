@@ -14,8 +14,8 @@ use crate::error::{Error, Kind, Result};
 use crate::pipeline::broadcast::{Packet, Viewer};
 use crate::pipeline::encode::{self, Codec, Slots, WhenFull};
 use crate::pipeline::queue::Item;
-use crate::pipeline::{Config, Health, Pipeline};
 use crate::pipeline::stream::Snapshot;
+use crate::pipeline::{Config, Health, Pipeline};
 
 /// How long the first unit may take.
 const FIRST: Duration = Duration::from_secs(10);
@@ -46,7 +46,8 @@ pub fn run(runner: &mut Runner, opening: &Opening) -> Result<()> {
         codec,
         Box::new(move || {
             let _ = tell.send(());
-        }));
+        }),
+    );
     watch(runner, &pipeline, codec, &viewer, &ready)
 }
 

@@ -24,9 +24,8 @@ use crate::pipeline::source::y4m;
 const ANSWER: Duration = Duration::from_secs(5);
 
 pub fn open(config: &Config) -> Result<Box<dyn Decoder>> {
-    let program = find().ok_or_else(|| {
-        Error::missing("there is no ffmpeg on this host").hint("install it: apt install ffmpeg")
-    })?;
+    let program = find()
+        .ok_or_else(|| Error::missing("there is no ffmpeg on this host").hint("install it: apt install ffmpeg"))?;
     let words = "-nostdin -v quiet -threads 1 -flags low_delay -probesize 32 -analyzeduration 0 -f ivf -i pipe:0 \
                  -vsync passthrough -pix_fmt yuv420p -f yuv4mpegpipe -flush_packets 1 pipe:1";
     let argv: Vec<OsString> =

@@ -54,9 +54,8 @@ macro_rules! call {
 
 impl Raw {
     fn open() -> Result<Raw> {
-        let failed = |call: &str, code: i64| {
-            Error::failed("OpenH264 cannot decode").cause(format!("{call} returned {code}"))
-        };
+        let failed =
+            |call: &str, code: i64| Error::failed("OpenH264 cannot decode").cause(format!("{call} returned {code}"));
         let mut decoder = ptr::null_mut();
         // SAFETY: the pointer is a valid place for the new object's address.
         let code = unsafe { sys::source::APILoader::WelsCreateDecoder(&mut decoder) };
@@ -65,10 +64,12 @@ impl Raw {
         }
         let raw = Raw(decoder);
         let mut quiet: c_int = sys::WELS_LOG_QUIET as c_int;
-        let mut params = sys::SDecodingParam::default();
-        params.uiTargetDqLayer = u8::MAX;
-        // What is damaged is an error here, and not patched up.
-        params.eEcActiveIdc = sys::ERROR_CON_DISABLE;
+        let mut params = sys::SDecodingParam {
+            uiTargetDqLayer: u8::MAX,
+            // What is damaged is an error here, and not patched up.
+            eEcActiveIdc: sys::ERROR_CON_DISABLE,
+            ..Default::default()
+        };
         params.sVideoProperty.size = size_of_val(&params.sVideoProperty) as u32;
         params.sVideoProperty.eVideoBsType = sys::VIDEO_BITSTREAM_AVC;
         // SAFETY: `decoder` is live, the option takes an int, and `params` is a whole SDecodingParam, which is copied.
@@ -104,7 +105,8 @@ impl Raw {
         let (u, v) = chroma.split_at_mut(size.pixels() / 4);
         let (width, half) = (size.width as usize, size.width as usize / 2);
         let strides = [told.iStride[0], told.iStride[1], told.iStride[1]];
-        for (((to, width), from), stride) in [(luma, width), (u, half), (v, half)].into_iter().zip(planes).zip(strides) {
+        for (((to, width), from), stride) in [(luma, width), (u, half), (v, half)].into_iter().zip(planes).zip(strides)
+        {
             for (row, to) in to.chunks_exact_mut(width).enumerate() {
                 // SAFETY: the library's picture has as many rows of at least `width` bytes, `stride` apart, and stays as it
                 // is until the next call.
