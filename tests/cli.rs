@@ -130,7 +130,7 @@ fn files_are_refused_with_the_place_of_the_fault() {
         serve,
         &["./gsk.yaml:2:3: unknown key 'bit_rate' in 'serve'", "hint: did you mean 'bitrate'?"],
     );
-    refused(&file("fps: 30\n"), serve, &["./gsk.yaml:1:1: unknown key 'fps'", "indent it below 'serve:'"]);
+    refused(&file("fps: 30\n"), serve, &["./gsk.yaml:1:1: unknown key 'fps'", "indent it below 'bench:' or 'serve:'"]);
     refused(&file("colour: never\n"), serve, &["./gsk.yaml:1:1: unknown key 'colour'", "did you mean 'color'?"]);
     refused(
         &file("serve:\n  fps: fast\n"),
