@@ -172,7 +172,7 @@ Register-ArgumentCompleter -Native -CommandName 'gsk' -ScriptBlock {
         }
         'gsk;verify-gl' {
             [CompletionResult]::new('--gpu', '--gpu', [CompletionResultType]::ParameterName, 'The GPU, by nvidia-smi''s index, by UUID or by PCI address [default: CUDA''s first]')
-            [CompletionResult]::new('--timeout', '--timeout', [CompletionResultType]::ParameterName, 'How long the driver may take to initialise, each other step a fifth of it, such as 30s [default: 15s]')
+            [CompletionResult]::new('--timeout', '--timeout', [CompletionResultType]::ParameterName, 'How long the driver may take to initialise, each other step a fifth of it, such as 30s, 1s at least [default: 15s]')
             [CompletionResult]::new('--slots', '--slots', [CompletionResultType]::ParameterName, 'Encoder sessions that this machine bears, all its programs together, 0 to 1024 [default: by board and driver]')
             [CompletionResult]::new('--only', '--only', [CompletionResultType]::ParameterName, 'Make only these checks, and those that they need')
             [CompletionResult]::new('--skip', '--skip', [CompletionResultType]::ParameterName, 'Leave these checks out, and with them those that need them')
@@ -224,6 +224,7 @@ Register-ArgumentCompleter -Native -CommandName 'gsk' -ScriptBlock {
             [CompletionResult]::new('--fps', '--fps', [CompletionResultType]::ParameterName, 'Frames per second, 1 to 240, such as 29.97 [default: 30]')
             [CompletionResult]::new('--frames', '--frames', [CompletionResultType]::ParameterName, 'Frames that count, of each case; of encoders and decoders in up to 20 rounds, 1 to 100000 [default: 200]')
             [CompletionResult]::new('--warmup', '--warmup', [CompletionResultType]::ParameterName, 'Frames before them that do not, anew whenever an encoder or decoder is opened, 0 to 10000 [default: 10]')
+            [CompletionResult]::new('--passes', '--passes', [CompletionResultType]::ParameterName, 'Run all cases as often, 1 to 1000, and put their samples together: what a machine does from one minute to the next then shows in the intervals [default: 1]')
             [CompletionResult]::new('--encoder', '--encoder', [CompletionResultType]::ParameterName, 'Encoder; auto measures each, and streams by the best [default: auto]')
             [CompletionResult]::new('--codec', '--codec', [CompletionResultType]::ParameterName, 'Only this codec [default: all; a pipeline has its encoder''s]')
             [CompletionResult]::new('--bitrate', '--bitrate', [CompletionResultType]::ParameterName, 'Bits per second, 100k to 200M [default: 4M]')

@@ -112,7 +112,7 @@ _gsk() {
             return 0
             ;;
         gsk__subcmd__bench)
-            opts="-q -v -h --source --size --fps --frames --warmup --encoder --codec --bitrate --jpeg-quality --gpu --slots --viewers --streams --browser --target --baseline --save-baseline --fail-on --budget --plot --html --format --color --json --csv --quiet --verbose --config --print-config --help capture convert encode decode pipeline network glass density lease all"
+            opts="-q -v -h --source --size --fps --frames --warmup --passes --encoder --codec --bitrate --jpeg-quality --gpu --slots --viewers --streams --browser --target --baseline --save-baseline --fail-on --budget --plot --html --format --color --json --csv --quiet --verbose --config --print-config --help capture convert encode decode pipeline network glass density lease all"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -135,6 +135,10 @@ _gsk() {
                     return 0
                     ;;
                 --warmup)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --passes)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -182,7 +182,7 @@ complete -c gsk -n "__fish_gsk_using_subcommand cleanup" -s v -l verbose -d 'Log
 complete -c gsk -n "__fish_gsk_using_subcommand cleanup" -l print-config -d 'Print every setting and where it came from, and end'
 complete -c gsk -n "__fish_gsk_using_subcommand cleanup" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c gsk -n "__fish_gsk_using_subcommand verify-gl" -l gpu -d 'The GPU, by nvidia-smi\'s index, by UUID or by PCI address [default: CUDA\'s first]' -r
-complete -c gsk -n "__fish_gsk_using_subcommand verify-gl" -l timeout -d 'How long the driver may take to initialise, each other step a fifth of it, such as 30s [default: 15s]' -r
+complete -c gsk -n "__fish_gsk_using_subcommand verify-gl" -l timeout -d 'How long the driver may take to initialise, each other step a fifth of it, such as 30s, 1s at least [default: 15s]' -r
 complete -c gsk -n "__fish_gsk_using_subcommand verify-gl" -l slots -d 'Encoder sessions that this machine bears, all its programs together, 0 to 1024 [default: by board and driver]' -r
 complete -c gsk -n "__fish_gsk_using_subcommand verify-gl" -l only -d 'Make only these checks, and those that they need' -r -f -a "driver\t''
 nvml\t''
@@ -271,6 +271,7 @@ complete -c gsk -n "__fish_gsk_using_subcommand bench" -l size -d '720p, 1080p, 
 complete -c gsk -n "__fish_gsk_using_subcommand bench" -l fps -d 'Frames per second, 1 to 240, such as 29.97 [default: 30]' -r
 complete -c gsk -n "__fish_gsk_using_subcommand bench" -l frames -d 'Frames that count, of each case; of encoders and decoders in up to 20 rounds, 1 to 100000 [default: 200]' -r
 complete -c gsk -n "__fish_gsk_using_subcommand bench" -l warmup -d 'Frames before them that do not, anew whenever an encoder or decoder is opened, 0 to 10000 [default: 10]' -r
+complete -c gsk -n "__fish_gsk_using_subcommand bench" -l passes -d 'Run all cases as often, 1 to 1000, and put their samples together: what a machine does from one minute to the next then shows in the intervals [default: 1]' -r
 complete -c gsk -n "__fish_gsk_using_subcommand bench" -l encoder -d 'Encoder; auto measures each, and streams by the best [default: auto]' -r -f -a "auto\t'The first that works of those below, for each codec; JPEG instead of H.264 where that is too slow'
 nvenc\t'H.264, HEVC and AV1 by the GPU\'s encoder'
 nvjpeg\t'JPEG by the GPU'

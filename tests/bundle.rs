@@ -172,6 +172,9 @@ fn no_file_is_replaced() {
     let (code, said) = run(&place.bundle());
     assert_eq!(code, Some(2), "{said}");
     assert!(said.contains("is there already") && said.contains("hint: take another name"), "{said}");
+    // Nobody is told to remove a folder.
+    let (code, said) = run(place.bundle().parent().unwrap());
+    assert!(code == Some(2) && said.contains("is a folder") && !said.contains("rm "), "{said}");
     assert_eq!(fs::read(place.bundle()).unwrap(), b"mine");
     let link = place.dir.path().join("link");
     std::os::unix::fs::symlink("nowhere", &link).unwrap();

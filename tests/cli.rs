@@ -113,6 +113,8 @@ fn flags_without_effect_are_refused_and_settings_without_effect_are_told() {
     );
     refused(&here, &["serve", "--restart", "always"], &["--restart does nothing", "-- CMD"]);
     refused(&here, &["serve", "--pixel-format", "nv12"], &["--pixel-format does nothing", "only raw frames"]);
+    let fixed = ["serve", "--encoder", "jpeg", "--jpeg-quality", "50", "--bitrate", "2M"];
+    refused(&here, &fixed, &["--bitrate does nothing for --encoder jpeg", "cause: --jpeg-quality is fixed"]);
     let there = Place::new().with("gsk.yaml", "serve:\n  restart: always\n");
     let answer = there.run(&["serve", "--source", "missing.y4m"]);
     assert!(
@@ -130,7 +132,7 @@ fn files_are_refused_with_the_place_of_the_fault() {
         serve,
         &["./gsk.yaml:2:3: unknown key 'bit_rate' in 'serve'", "hint: did you mean 'bitrate'?"],
     );
-    refused(&file("fps: 30\n"), serve, &["./gsk.yaml:1:1: unknown key 'fps'", "indent it below 'serve:'"]);
+    refused(&file("fps: 30\n"), serve, &["./gsk.yaml:1:1: unknown key 'fps'", "indent it below 'bench:' or 'serve:'"]);
     refused(&file("colour: never\n"), serve, &["./gsk.yaml:1:1: unknown key 'colour'", "did you mean 'color'?"]);
     refused(
         &file("serve:\n  fps: fast\n"),

@@ -147,7 +147,7 @@ mod tests {
         let row = |case, stage, backend: &str, ms: u64| {
             let mut row = Row::new(case, None);
             row.backend = Some(backend.into());
-            row.stages = vec![super::super::report::Measured::new(stage, &[], &vec![ms * 1000; 10], 30.0).unwrap()];
+            row.stages = vec![super::super::report::Measured::new(stage, &[], &[ms * 1000; 10], 30.0).unwrap()];
             row
         };
         let rows = [

@@ -176,7 +176,7 @@ mod tests {
             ("encode.p99>8", "STAGE.STATISTIC>LIMIT"),
             ("a.b.c.d>8ms", "STAGE.STATISTIC>LIMIT"),
             ("encod.p99>8ms", "did you mean 'encode'?"),
-            ("encode.p98>8ms", "did you mean 'p9"),
+            ("encode.p98>8ms", "one of min, mean"),
             ("pipeline.convrt.p99>8ms", "did you mean 'convert'?"),
             ("encode.zebra.p99>8ms", "it is one of"),
         ] {

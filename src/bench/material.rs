@@ -71,7 +71,7 @@ fn noise(size: Size, fps: f64, count: usize) -> Result<OwnedFd> {
         let mut random = Random::default();
         let mut pixels = vec![0; PixelFormat::I420.bytes(size)];
         for _ in 0..count {
-            pixels.chunks_mut(8).for_each(|part| part.copy_from_slice(&random.next().to_le_bytes()[..part.len()]));
+            pixels.chunks_mut(8).for_each(|part| part.copy_from_slice(&random.number().to_le_bytes()[..part.len()]));
             out.write_all(b"FRAME\n")?;
             out.write_all(&pixels)?;
         }
@@ -128,7 +128,7 @@ impl Material {
         let info = source.info().cloned().ok_or_else(|| Error::bug("a source that says nothing of itself"))?;
         let most = (HELD / PixelFormat::Rgba.bytes(info.size)).clamp(LEAST, MOST).min(wanted.max(1));
         let mut frames = Vec::new();
-        while frames.len() < most && !(stop() && !frames.is_empty()) {
+        while frames.len() < most && (frames.is_empty() || !stop()) {
             frames.push(source.next()?);
         }
         Ok(Material { info, frames, began_us: now_us(), _source: source })

@@ -194,6 +194,8 @@ pub struct Options {
     pub frames: usize,
     /// Frames before them that do not.
     pub warmup: usize,
+    /// How often all cases are run, one pass after another, their samples put together.
+    pub passes: usize,
     pub encoder: Choice,
     /// None: all.
     pub codec: Option<Codec>,

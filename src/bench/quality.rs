@@ -87,7 +87,7 @@ mod tests {
 
     fn noise(n: usize) -> Vec<u8> {
         let mut random = Random::default();
-        (0..n).map(|_| random.next() as u8).collect()
+        (0..n).map(|_| random.number() as u8).collect()
     }
 
     #[test]

@@ -41,6 +41,7 @@ pub struct Settings {
     pub fps: f64,
     pub frames: usize,
     pub warmup: usize,
+    pub passes: usize,
     pub bitrate: u32,
     pub quality: String,
 }
@@ -148,6 +149,34 @@ impl Row {
             backend: self.backend.clone(),
             codec: self.codec.clone(),
             size: self.size.map(|size| size.0.to_string()),
+        }
+    }
+
+    /// This one of a later pass, of so many counted frames, with the earlier ones before it: figures are means, sums or peaks of all. The stages are left to
+    /// be made anew, and what is made of them.
+    pub fn after(self, earlier: &Row, counted: usize) -> Row {
+        let before = earlier.main().map_or(0, |main| main.summary.n);
+        let share = counted as f64 / (before + counted).max(1) as f64;
+        let mean = |a: Option<f64>, b: Option<f64>| Some(a? * (1.0 - share) + b? * share);
+        let mut drops = earlier.drops.clone();
+        if let (Some(all), Some(new)) = (&mut drops, &self.drops) {
+            new.iter().for_each(|(cause, count)| *all.entry(cause).or_default() += count);
+        }
+        let rounds = earlier.rounds.iter().copied().chain(self.rounds.iter().map(|round| before + round));
+        let at_a_rate = matches!(self.case, Case::Capture | Case::Pipeline);
+        Row {
+            fps: mean(earlier.fps, self.fps).filter(|_| at_a_rate),
+            cpu_ms: mean(earlier.cpu_ms, self.cpu_ms).filter(|_| at_a_rate),
+            memory_bytes: earlier.memory_bytes.max(self.memory_bytes),
+            bytes: earlier.bytes.zip(self.bytes).map(|(a, b)| a + b),
+            bitrate_bps: mean(earlier.bitrate_bps, self.bitrate_bps),
+            ssim: mean(earlier.ssim, self.ssim),
+            psnr_db: mean(earlier.psnr_db, self.psnr_db),
+            judged: earlier.judged.zip(self.judged).map(|(a, b)| a + b),
+            drops,
+            rounds: rounds.collect(),
+            yards_us: [&earlier.yards_us[..], &self.yards_us].concat(),
+            ..self
         }
     }
 

@@ -40,14 +40,16 @@ pub fn run(options: &Options, files: &mut Files, live: &mut dyn Live, stop: &Ato
         _ if options.sizes.is_empty() => vec![Some(super::SIZES[0].1)],
         _ => options.sizes.iter().copied().map(Some).collect(),
     };
-    for size in sizes {
-        let cases: Vec<Case> = options.cases.iter().copied().filter(|case| *case != Case::Lease).collect();
-        if !cases.is_empty() && !runner.stopping() {
-            at_size(&mut runner, size, &cases)?;
+    for _ in 0..options.passes {
+        for &size in &sizes {
+            let cases: Vec<Case> = options.cases.iter().copied().filter(|case| *case != Case::Lease).collect();
+            if !cases.is_empty() && !runner.stopping() {
+                at_size(&mut runner, size, &cases)?;
+            }
         }
-    }
-    if options.cases.contains(&Case::Lease) && !runner.stopping() {
-        runner.attempt(Case::Lease, None, cases::lease::run)?;
+        if options.cases.contains(&Case::Lease) && !runner.stopping() {
+            runner.attempt(Case::Lease, None, cases::lease::run)?;
+        }
     }
     runner.finish()
 }
@@ -95,6 +97,8 @@ fn at_size(runner: &mut Runner, size: Option<frame::Size>, cases: &[Case]) -> Re
 pub struct Runner<'a> {
     pub options: &'a Options,
     report: Report,
+    /// Of each row of the report, the samples of all passes.
+    taken: Vec<Vec<Samples>>,
     yardstick: Yardstick,
     files: &'a mut Files,
     live: &'a mut dyn Live,
@@ -135,14 +139,14 @@ impl<'a> Runner<'a> {
         live: &'a mut dyn Live,
         stop: &'a AtomicBool,
     ) -> Result<Runner<'a>> {
-        let Options { fps, frames, warmup, bitrate, quality, .. } = *options;
+        let Options { fps, frames, warmup, passes, bitrate, quality, .. } = *options;
         let quality = quality.to_string();
         let yardstick = Yardstick::new();
         let report = Report {
             began: rfc3339_now(),
             seconds: 0.0,
             complete: false,
-            settings: Settings { source: options.source.to_string(), fps, frames, warmup, bitrate, quality },
+            settings: Settings { source: options.source.to_string(), fps, frames, warmup, passes, bitrate, quality },
             environment: Environment::take(&yardstick),
             rows: Vec::new(),
             absent: Vec::new(),
@@ -152,7 +156,17 @@ impl<'a> Runner<'a> {
             verdicts: Vec::new(),
             errors: Vec::new(),
         };
-        Ok(Runner { options, report, yardstick, files, live, stop, began: Instant::now(), going: None })
+        Ok(Runner {
+            options,
+            report,
+            taken: Vec::new(),
+            yardstick,
+            files,
+            live,
+            stop,
+            began: Instant::now(),
+            going: None,
+        })
     }
 
     pub fn stopping(&self) -> bool {
@@ -205,7 +219,11 @@ impl<'a> Runner<'a> {
     /// Notes what is not on this host, or not in this run.
     pub fn absent(&mut self, row: &Row, reason: String) -> Result<()> {
         let Row { case, backend, codec, size, .. } = row.clone();
-        self.report.absent.push(Absent { case, backend, codec, size, reason });
+        let absent = Absent { case, backend, codec, size, reason };
+        // Each pass finds it so.
+        if !self.report.absent.contains(&absent) {
+            self.report.absent.push(absent);
+        }
         self.save()
     }
 
@@ -288,7 +306,16 @@ impl<'a> Runner<'a> {
     /// Ends the row and keeps it; one without a counted frame is dropped.
     pub fn end(&mut self) -> Result<()> {
         let Some(going) = self.going.take() else { return Ok(()) };
-        let Going { mut row, stages, fps, .. } = going;
+        let Going { mut row, mut stages, fps, counted, .. } = going;
+        let earlier = self.report.rows.iter().position(|known| known.key() == row.key());
+        if let Some(at) = earlier {
+            for (all, new) in self.taken[at].iter_mut().zip(&mut stages) {
+                all.warmup.append(&mut new.warmup);
+                all.counted.append(&mut new.counted);
+            }
+            stages = std::mem::take(&mut self.taken[at]);
+            row = row.after(&self.report.rows[at], counted);
+        }
         let measured = |of: &Samples| Measured::new(of.stage, &of.warmup, &of.counted, fps);
         row.stages = stages.iter().filter_map(measured).collect();
         // A capture's is what came.
@@ -302,7 +329,13 @@ impl<'a> Runner<'a> {
         };
         let stats::Summary { n, p50, p99, .. } = main.summary;
         self.live.end(&format!("{n} frames, p50 {p50:.3} ms, p99 {p99:.3} ms"));
-        self.report.rows.push(row);
+        match earlier {
+            Some(at) => (self.report.rows[at], self.taken[at]) = (row, stages),
+            None => {
+                self.report.rows.push(row);
+                self.taken.push(stages);
+            }
+        }
         self.save()
     }
 

@@ -276,7 +276,7 @@ fn resample(from: Samples, random: &mut Random, us: &mut Vec<u64>, yards: &mut V
 pub struct Random(u64);
 
 impl Random {
-    pub fn next(&mut self) -> u64 {
+    pub fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -286,7 +286,7 @@ impl Random {
 
     /// Below `n`; the bias of a remainder of 64 bits is beyond measure here.
     fn below(&mut self, n: usize) -> usize {
-        (self.next() % n as u64) as usize
+        (self.number() % n as u64) as usize
     }
 }
 
@@ -302,7 +302,7 @@ mod tests {
     /// About normal: the sum of twelve uniform numbers has variance 1.
     fn normal(seed: u64, n: usize, mean_us: f64, deviation_us: f64) -> Vec<u64> {
         let mut random = Random(seed.wrapping_mul(0x1234_5678_9abc_def1));
-        let mut uniform = || (random.next() >> 11) as f64 / (1u64 << 53) as f64;
+        let mut uniform = || (random.number() >> 11) as f64 / (1u64 << 53) as f64;
         (0..n)
             .map(|_| mean_us + deviation_us * ((0..12).map(|_| uniform()).sum::<f64>() - 6.0))
             .map(|x| x as u64)
@@ -379,7 +379,7 @@ mod tests {
     fn what_is_alike_in_neighbours_makes_an_interval_wider() {
         // Runs of 20 that are slow or not: as blocks they say less than as many single samples would.
         let mut random = Random(3);
-        let runs: Vec<u64> = (0..20).flat_map(|_| [10_000 + random.next() % 4000; 20]).collect();
+        let runs: Vec<u64> = (0..20).flat_map(|_| [10_000 + random.number() % 4000; 20]).collect();
         let mut mixed = runs.clone();
         for at in (1..mixed.len()).rev() {
             mixed.swap(at, random.below(at + 1));
@@ -395,7 +395,7 @@ mod tests {
     fn rounds_are_drawn_whole() {
         // Ten rounds, each of which was quick or slow as a whole: their mean is uncertain by far more than 200 samples would have it.
         let mut random = Random(5);
-        let us: Vec<u64> = (0..10).flat_map(|_| [10_000 + random.next() % 4000; 20]).collect();
+        let us: Vec<u64> = (0..10).flat_map(|_| [10_000 + random.number() % 4000; 20]).collect();
         let rounds: Vec<usize> = (0..10).map(|round| round * 20).collect();
         let width = |rounds: &[usize]| {
             let got = spread(Statistic::Mean, Samples { us: &us, rounds, yards: &[] });

@@ -19,7 +19,7 @@ pub struct Yardstick {
 impl Yardstick {
     pub fn new() -> Yardstick {
         let mut random = Random::default();
-        let mut plane = || (0..SIZE.pixels()).map(|_| random.next() as u8).collect();
+        let mut plane = || (0..SIZE.pixels()).map(|_| random.number() as u8).collect();
         Yardstick { a: plane(), b: plane() }
     }
 

@@ -86,6 +86,11 @@ pub struct BenchKeys {
     #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<u32>::new().range(0..=10_000))]
     pub warmup: Option<u32>,
 
+    /// Run all cases as often, 1 to 1000, and put their samples together: what a machine does from one minute to the next
+    /// then shows in the intervals [default: 1]
+    #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<u32>::new().range(1..=1000))]
+    pub passes: Option<u32>,
+
     /// Encoder; auto measures each, and streams by the best [default: auto]
     #[arg(long, value_name = "NAME", value_enum)]
     pub encoder: Option<Choice>,
@@ -139,6 +144,7 @@ impl Keys for BenchKeys {
             fps: Some(30.0),
             frames: Some(200),
             warmup: Some(10),
+            passes: Some(1),
             encoder: Some(Choice::Auto),
             bitrate: Some(Bitrate(4_000_000)),
             jpeg_quality: Some(Quality::Auto),
@@ -201,6 +207,7 @@ fn options(args: &BenchArgs, keys: BenchKeys) -> Result<Options> {
         fps: given(keys.fps)?,
         frames: given(keys.frames)? as usize,
         warmup: given(keys.warmup)? as usize,
+        passes: given(keys.passes)? as usize,
         encoder: given(keys.encoder)?,
         codec: keys.codec,
         bitrate: given(keys.bitrate)?.0,

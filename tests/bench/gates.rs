@@ -61,7 +61,7 @@ fn failed(rule: &str, stage: fn(&Run) -> &[u64]) -> (usize, usize) {
     for _ in 0..20 {
         let mut dealt: Vec<&Run> = runs.iter().collect();
         for at in (1..dealt.len()).rev() {
-            dealt.swap(at, (random.next() % (at as u64 + 1)) as usize);
+            dealt.swap(at, (random.number() % (at as u64 + 1)) as usize);
         }
         let (old, new) = dealt.split_at(21);
         let (old, new) = (Pool::of(old, stage), Pool::of(new, stage));

@@ -80,6 +80,19 @@ fn everything_is_measured_and_what_is_not_here_is_said() {
 }
 
 #[test]
+fn passes_put_their_samples_together() {
+    let words =
+        ["encode", "--encoder", "jpeg", "--source", "noise", "--size", "64x48", "--frames", "20", "--passes", "3"];
+    let (code, json) = Host::new().json(&words);
+    assert_eq!((code, json["rows"].as_array().unwrap().len()), (0, 1), "{json:#}");
+    let row = &json["rows"][0];
+    let encode = stage(&json, "encode", "jpeg", "encode");
+    assert_eq!((&encode["n"], encode["samples_us"].as_array().unwrap().len()), (&60.into(), 60));
+    assert_eq!(row["rounds"], serde_json::json!([0, 10, 20, 30, 40, 50]));
+    assert_eq!((row["yards_us"].as_array().unwrap().len(), &encode["warmup"]["n"]), (6, &60.into()));
+}
+
+#[test]
 fn a_pipelines_stages_add_up_to_its_total() {
     let (_, json) = Host::new().json(&quick(&["pipeline", "--fps", "60"]));
     let samples = |name: &str| -> Vec<u64> {
@@ -225,6 +238,7 @@ fn nonsense_is_refused_before_anything_is_measured() {
         (&["--size", "65x48"], "odd"),
         (&["--fps", "0"], "outside 1 to 240"),
         (&["--frames", "0"], "1..=100000"),
+        (&["--passes", "0"], "1..=1000"),
         (&["--codec", "vp9"], "h264"),
         (&["--source", "film.mp4"], "FILE.y4m"),
         (&["--fail-on", "encode.p98>+10%"], "one of min, mean"),

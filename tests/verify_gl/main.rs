@@ -290,6 +290,26 @@ fn a_driver_that_is_slow_is_a_warning() {
 }
 
 #[test]
+fn a_limit_that_no_driver_meets_is_refused() {
+    let host = Host::new(Scene::h200());
+    for short in ["0", "999ms"] {
+        let output = host.run(&["--timeout", short, "--only", "cuda"]);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains("error: --timeout: ") && said.contains("the least is 1s"), "{said}");
+    }
+}
+
+#[test]
+fn what_to_run_stands_whole_on_a_line() {
+    let output = Host::new(Scene::h200()).run(&["--only", "egl-vendor"]);
+    let said = String::from_utf8(output.stdout).unwrap();
+    let (checks, rest) = said.split_once("\n\nWhat to do\n").unwrap_or_else(|| panic!("{said}"));
+    assert!(!checks.contains("apt install"), "{said}");
+    assert!(rest.lines().any(|line| line.starts_with("egl-vendor") && line.contains("sudo apt install libnvidia-gl")));
+}
+
+#[test]
 fn refusals_of_graphics_are_explained() {
     for (code, says) in [(101, "another GPU"), (219, "eglMakeCurrent"), (304, "10_nvidia.json"), (999, "VirtualGL")] {
         let mut scene = Scene::rtx();

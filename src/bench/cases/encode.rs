@@ -38,8 +38,8 @@ pub fn run(runner: &mut Runner, material: &Material) -> Result<()> {
             let row = row_of(Case::Encode, &name, codec.name(), material.info.size);
             if let Err(mut error) = measure(runner, material, choice, codec) {
                 // That it was named is our own doing.
-                if let (true, Some(cause)) = (error.what.starts_with("--encoder"), error.cause.take()) {
-                    error.what = cause;
+                if error.what.starts_with("--encoder") {
+                    error.what = error.cause.take().unwrap_or(error.what);
                 }
                 runner.failed(Case::Encode, Some(row), None, error)?;
             }

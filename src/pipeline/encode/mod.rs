@@ -295,7 +295,12 @@ fn walk<T>(
     Err(match passed {
         Some((_, _, detail)) => Error::missing(format!("{} cannot be encoded here", codec.title()))
             .cause(detail)
-            .hint("H.264 can: --codec h264"),
+            // H.264 has another encoder, where the choice leaves it one.
+            .hint(if choice == Choice::Auto {
+                "H.264 can: --codec h264"
+            } else {
+                "H.264 can: --codec h264 --encoder auto"
+            }),
         None => Error::bug(format!("no back end for {codec:?}")),
     }
     .into())
