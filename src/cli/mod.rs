@@ -1,5 +1,6 @@
 //! The command line: each command is parsed, called and printed, and has no logic of its own.
 
+mod bench;
 mod cleanup;
 mod generate;
 mod lease;
@@ -55,6 +56,11 @@ enum Command {
     /// What may crash or hang runs in processes of its own. Exit code 0 where all works that this host can do, 1 where
     /// something that should work fails, 3 without an NVIDIA GPU: what Mesa can do is checked and shown all the same.
     VerifyGl(verify_gl::VerifyGlArgs),
+    /// Where every millisecond goes, from capture to a viewer's hands, and a gate for CI
+    ///
+    /// Drives the same objects as `gsk serve`. Exit code 1 where a rule of --fail-on is broken, a target is missed under
+    /// --budget, or a case fails; 2 where a rule has nothing to judge; 3 where this host can do nothing of what was asked.
+    Bench(Box<bench::BenchArgs>),
 }
 
 /// What was asked for.
@@ -72,6 +78,10 @@ struct Globals {
     /// Short for --format json
     #[arg(long, global = true, conflicts_with = "format")]
     json: bool,
+
+    /// Short for --format csv
+    #[arg(long, global = true, conflicts_with_all = ["format", "json"])]
+    csv: bool,
 
     /// Say only what failed
     #[arg(short, long, global = true, conflicts_with = "verbose")]
@@ -137,7 +147,8 @@ fn known() -> Result<Known> {
         .with::<lease::RunKeys>()?
         .with::<nvenc_status::NvencStatusKeys>()?
         .with::<cleanup::CleanupKeys>()?
-        .with::<verify_gl::VerifyGlKeys>()
+        .with::<verify_gl::VerifyGlKeys>()?
+        .with::<bench::BenchKeys>()
 }
 
 /// Runs the command that this process was started with.
@@ -185,7 +196,11 @@ fn start(words: Vec<OsString>) -> ExitCode {
 
 impl Globals {
     fn format(&self) -> Option<Format> {
-        if self.json { Some(Format::Json) } else { self.shared.format }
+        match self {
+            Globals { json: true, .. } => Some(Format::Json),
+            Globals { csv: true, .. } => Some(Format::Csv),
+            _ => self.shared.format,
+        }
     }
 }
 
@@ -233,6 +248,13 @@ fn run(globals: &Globals, task: &Task, printer: &mut Printer) -> Result<ExitCode
             match globals.print_config {
                 true => print_config(&shared, Some(&resolved), printer),
                 false => verify_gl::run(args, resolved, || all_settings(&shared, &layers), printer),
+            }
+        }
+        Task::Public(Command::Bench(args)) => {
+            let resolved = config::resolve(&args.keys, &layers)?;
+            match globals.print_config {
+                true => print_config(&shared, Some(&resolved), printer),
+                false => bench::run(args, resolved, printer),
             }
         }
         Task::Generate(_) if globals.print_config => print_config::<Shared>(&shared, None, printer),

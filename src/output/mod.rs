@@ -1,6 +1,7 @@
 //! The printer: data on standard output in the format that was asked for, messages on standard error.
 
 pub mod log;
+pub mod progress;
 mod table;
 pub mod text;
 

@@ -59,6 +59,11 @@ impl Table {
         part.rows.push(row);
     }
 
+    /// The heading, the columns' names and the rows of each table.
+    pub fn parts(&self) -> impl Iterator<Item = (&str, &[&'static str], &[Vec<String>])> {
+        self.parts.iter().map(|part| (part.heading.as_str(), part.columns.as_slice(), part.rows.as_slice()))
+    }
+
     /// With each heading and cell changed.
     pub(super) fn changed(mut self, mut change: impl FnMut(&str) -> String) -> Table {
         for part in &mut self.parts {

@@ -21,7 +21,7 @@ use crate::lease::{Denied, Slot};
 use crate::wire::status::{Cause, Fallback};
 
 /// What a viewer decodes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, clap::ValueEnum, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Codec {
     H264,
