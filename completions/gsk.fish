@@ -84,8 +84,8 @@ p5\t''
 p6\t''
 p7\t''"
 complete -c gsk -n "__fish_gsk_using_subcommand serve" -l intra-refresh -d 'Refresh the whole picture every so many frames, a part with each, 2 to 3600; NVENC only [default: never]' -r
-complete -c gsk -n "__fish_gsk_using_subcommand serve" -l nvenc-input -d 'What NVENC is given: nv12, converted by gsk to BT.709, or argb, which its engine converts to BT.601 [default: nv12]' -r -f -a "nv12\t'BT.709, limited range, converted by us'
-argb\t'RGB, as bytes R, G, B and one that is not looked at (`NV_ENC_BUFFER_FORMAT_ABGR`, which names the bytes of a word from its highest down): how gsk\'s pictures lie on a device. The engine converts it by the matrix of BT.601, limited range, whatever is asked for (moq-dev/moq\'s encoder declares it so, and reads it back), and the stream says that'"
+complete -c gsk -n "__fish_gsk_using_subcommand serve" -l nvenc-input -d 'What NVENC is given: nv12, converted by gsk to BT.709, or argb, which its engine converts to BT.601 [default: nv12]' -r -f -a "nv12\t'Converted by gsk, by BT.709 to limited range'
+argb\t'RGB, which the engine converts itself, by BT.601 to limited range'"
 complete -c gsk -n "__fish_gsk_using_subcommand serve" -l token-file -d 'File that holds the access token (or set GSK_TOKEN)' -r
 complete -c gsk -n "__fish_gsk_using_subcommand serve" -l allow-host -d 'Host name to accept beside this machine\'s own; may be repeated' -r
 complete -c gsk -n "__fish_gsk_using_subcommand serve" -l allow-origin -d 'Origin of pages to accept beside our own, such as https://example.org; may be repeated' -r

@@ -1,7 +1,7 @@
 //! What samples say: percentiles, jitter, stalls, outliers, and how sure a difference is. Pure.
 //!
-//! Samples are µs, in the order in which they were taken. Neighbours are alike: a slow moment slows several frames, and where
-//! an encoder's memory happens to lie makes it a tenth faster or slower for as long as it is open. So a case is run in
+//! Samples are µs, in the order in which they were taken. Neighbours are alike: a slow moment slows several frames, and one
+//! opening of an encoder is seen to be a tenth faster or slower than the next. So a case is run in
 //! rounds, each with everything opened anew, and the bootstrap draws whole rounds; where there are too few of them, blocks of
 //! neighbours.
 
@@ -176,7 +176,7 @@ pub struct Samples<'a> {
     pub us: &'a [u64],
     /// Indices into `us`, growing; empty: all are of one round.
     pub rounds: &'a [usize],
-    /// How long the [yardstick](super::yardstick) took before each round, µs.
+    /// How long the yardstick, always the same work, took before each round, µs.
     pub yards: &'a [u64],
 }
 
