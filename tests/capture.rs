@@ -222,6 +222,7 @@ fn a_capture_that_fails_gives_all_back() {
         for (function, calls) in [
             ("cuDevicePrimaryCtxRetain", 1),
             ("cuGLGetDevices_v2", 1),
+            ("cuModuleLoadData", 1),
             ("cuGraphicsGLRegisterImage", 1),
             ("cuStreamCreate", 1),
             ("cuMemAlloc_v2", 1),

@@ -30,7 +30,7 @@ const FINEST: Quality = Quality::Fixed(100);
 const ROUNDING: f64 = 3.0;
 
 fn config(size: Size, quality: Quality) -> Config {
-    Config { codec: Codec::Jpeg, size, fps: 30.0, bitrate: 6_000_000, quality, nvenc: Default::default() }
+    Config { codec: Codec::Jpeg, size, fps: 30.0, bitrate: 6_000_000, quality, nvenc: Default::default(), near: None }
 }
 
 fn open(config: &Config) -> Result<(Box<dyn Encoder>, Out), Refused> {

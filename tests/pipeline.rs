@@ -477,6 +477,7 @@ fn encode(pictures: &[Vec<u8>], idrs: &[usize]) -> Vec<(bool, Vec<u8>)> {
         bitrate: 3_000_000,
         quality: Quality::Fixed(80),
         nvenc: Default::default(),
+        near: None,
     };
     let units = Arc::new(Mutex::new(Vec::new()));
     let sink = || -> encode::Output {

@@ -10,7 +10,7 @@ use std::sync::{Arc, OnceLock};
 use cudarc::driver::sys::{CUdeviceptr, CUfunction, CUmodule, CUstream};
 
 use super::cuda::{CUresult, Context, functions};
-use super::memory::{Stream, lacks};
+use super::memory::{Pinned, Stream, lacks};
 use super::picture::{Nv12, Picture, Planar};
 use crate::error::{Error, Result};
 
@@ -147,11 +147,34 @@ impl Converter {
         ];
         // SAFETY: the arguments are those of the kernel, in number, order and size; both pictures are of one size and device,
         // and borrowed until it is done.
-        unsafe { self.launch(stream, self.to_nv12, from, &mut arguments) }
+        unsafe { self.queue(stream, self.to_nv12, from, &mut arguments)? };
+        stream.finish()
     }
 
     /// Converts to planes of the same size, and has it done when it returns.
     pub fn i420(&self, stream: &Stream, from: &Picture, to: &mut Planar, matrix: &Matrix) -> Result<()> {
+        // SAFETY: both pictures are borrowed until it is done.
+        unsafe { self.queue_i420(stream, from, to, matrix)? };
+        stream.finish()
+    }
+
+    /// The same, and copies the planes to the host: one after another, rows tightly packed. All is waited for once.
+    pub fn i420_to_host(
+        &self,
+        stream: &Stream,
+        from: &Picture,
+        to: &mut Planar,
+        matrix: &Matrix,
+        host: &mut Pinned,
+    ) -> Result<()> {
+        // SAFETY: both pictures are borrowed until it is done, which is waited for in any case.
+        unsafe { self.queue_i420(stream, from, to, matrix)? };
+        to.download(stream, host)
+    }
+
+    /// # Safety
+    /// Both pictures stay as they are until the stream has done it.
+    unsafe fn queue_i420(&self, stream: &Stream, from: &Picture, to: &mut Planar, matrix: &Matrix) -> Result<()> {
         self.check(stream, from, to.context(), to.size())?;
         let [mut y, mut u, mut v] = to.planes().map(|plane| plane.pointer);
         let [mut y_pitch, mut chroma_pitch, _] = to.planes().map(|plane| plane.pitch as c_uint);
@@ -169,8 +192,8 @@ impl Converter {
             argument(&mut height),
             argument(&mut matrix),
         ];
-        // SAFETY: as above.
-        unsafe { self.launch(stream, self.to_i420, from, &mut arguments) }
+        // SAFETY: as in `nv12`, and as the caller promises.
+        unsafe { self.queue(stream, self.to_i420, from, &mut arguments) }
     }
 
     /// Whether all is of one device and one size.
@@ -184,11 +207,12 @@ impl Converter {
         }
     }
 
-    /// Runs a kernel to its end.
+    /// Queues a kernel.
     ///
     /// # Safety
-    /// The arguments are those of the kernel, and what they point to on the device has room for a picture of that size.
-    unsafe fn launch(
+    /// The arguments are those of the kernel, and what they point to on the device has room for a picture of that size until
+    /// the stream has done it.
+    unsafe fn queue(
         &self,
         stream: &Stream,
         kernel: CUfunction,
@@ -213,8 +237,7 @@ impl Converter {
                 ptr::null_mut(),
             )
         };
-        self.context.check("cuLaunchKernel", code)?;
-        stream.finish()
+        self.context.check("cuLaunchKernel", code)
     }
 }
 

@@ -140,6 +140,26 @@ fn explain(code: CUresult) -> (Kind, Option<&'static str>) {
                 "look at CUDA_VISIBLE_DEVICES; in a container, start it with --gpus all; nvidia-smi -L shows the devices",
             ),
         ),
+        46 => (
+            Kind::Failed,
+            Some("another process has the GPU for itself, or nobody may compute on it: sudo nvidia-smi -c 0"),
+        ),
+        // Those that JIT compilation of the kernels meets.
+        209 | 218 | 222 => (Kind::Missing, Some("the driver is older than CUDA 12.0: install driver 525 or newer")),
+        221 => (
+            Kind::Missing,
+            Some("libnvidia-ptxjitcompiler.so.1, which is part of the driver, is not on this host: install it"),
+        ),
+        // Of these the driver says that all further work of the process fails.
+        700 | 702 | 710 | 714..=719 => (
+            Kind::Failed,
+            Some(
+                "CUDA is lost for this process: start it again, and see what the driver reports: sudo dmesg | grep -E 'NVRM|Xid'",
+            ),
+        ),
+        802 => {
+            (Kind::Missing, Some("boards with NVSwitch need their manager: sudo systemctl start nvidia-fabricmanager"))
+        }
         804 => (Kind::Missing, Some("the driver is too old for the CUDA compatibility libraries that were found")),
         _ => (Kind::Failed, Some("see what the driver reports: sudo dmesg | grep -E 'NVRM|Xid'")),
     }
@@ -237,6 +257,7 @@ fn format_uuid(bytes: [u8; 16]) -> String {
 pub struct Context {
     api: &'static Functions,
     device: CUdevice,
+    ordinal: u32,
     raw: CUcontext,
 }
 
@@ -255,7 +276,7 @@ impl Context {
         unsafe { (api.cuDevicePrimaryCtxSetFlags_v2)(device.handle, SLEEP) };
         // SAFETY: the argument is a place for one handle.
         api.check("cuDevicePrimaryCtxRetain", unsafe { (api.cuDevicePrimaryCtxRetain)(&mut raw, device.handle) })?;
-        Ok(Context { api, device: device.handle, raw })
+        Ok(Context { api, device: device.handle, ordinal: device.ordinal, raw })
     }
 
     /// Makes the context current on this thread until the guard is dropped; what was current before is so again then.
@@ -282,6 +303,11 @@ impl Context {
     /// Whether both are the same device's.
     pub fn same(&self, other: &Context) -> bool {
         self.device == other.device
+    }
+
+    /// [`Device::ordinal`] of its device.
+    pub fn ordinal(&self) -> u32 {
+        self.ordinal
     }
 
     pub(super) fn raw(&self) -> CUcontext {

@@ -10,6 +10,7 @@ use std::sync::{Arc, OnceLock};
 
 use cudarc::driver::sys::{CUDA_MEMCPY2D, CUarray, CUdevice, CUgraphicsResource, CUstream};
 
+use super::convert::Converter;
 use super::cuda::{self, CUresult, Context, functions};
 use super::egl;
 use super::memory::{self, Side, Stream};
@@ -206,8 +207,10 @@ pub struct Capture {
 }
 
 impl Capture {
-    /// Of a texture (RGBA, four bytes a pixel) of the context that is current on this thread.
+    /// Of a texture (RGBA, four bytes a pixel) of the context that is current on this thread. Where the driver cannot load
+    /// the kernels that such pictures are converted by, none is taken: nothing could be made of it.
     pub fn new(context: &Arc<Context>, texture: u32, width: u32, height: u32) -> Result<Capture> {
+        Converter::new(context).map_err(|error| Error { what: UNUSABLE.into(), ..error })?;
         let image = Image::register(context, texture, Access::Read)?;
         Ok(Capture { image, stream: Stream::new(context)?, pool: Pool::new(context, width, height) })
     }

@@ -230,8 +230,8 @@ pub fn library() -> Result<(PathBuf, String), Refused> {
     Ok((api.path.clone(), api.version.map(|part| part.to_string()).join(".")))
 }
 
-/// The device of that UUID, or the first that CUDA shows.
-pub fn device(uuid: Option<&str>) -> Result<Arc<Context>, Refused> {
+/// The device of CUDA's number `near`, else the one of that UUID, or the first that CUDA shows.
+pub fn device(near: Option<u32>, uuid: Option<&str>) -> Result<Arc<Context>, Refused> {
     let devices = cuda::devices().map_err(refused)?;
     let none = || {
         let error = Error::missing(UNUSABLE)
@@ -242,7 +242,9 @@ pub fn device(uuid: Option<&str>) -> Result<Arc<Context>, Refused> {
             .hint("look at CUDA_VISIBLE_DEVICES; in a container, start it with --gpus all");
         Refused { cause: Cause::NoEngine, error }
     };
-    let device = devices.iter().find(|device| uuid.is_none_or(|uuid| device.is(uuid))).ok_or_else(none)?;
+    let nearest = devices.iter().find(|device| Some(device.ordinal) == near);
+    let chosen = || devices.iter().find(|device| uuid.is_none_or(|uuid| device.is(uuid)));
+    let device = nearest.or_else(chosen).ok_or_else(none)?;
     Ok(Arc::new(Context::retain(device).map_err(refused)?))
 }
 

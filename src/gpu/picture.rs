@@ -205,20 +205,23 @@ impl Planar {
 
     /// Copies it to the host: planes one after another, rows tightly packed.
     pub fn download(&self, stream: &Stream, into: &mut Pinned) -> Result<()> {
-        self.copy(into, |on_device, on_host, plane| {
+        let queued = self.copy(into, |on_device, on_host, plane| {
             // SAFETY: both sides have room for all rows, as `copy` gives them; `into` is borrowed until it is done.
             unsafe { stream.copy(on_device, on_host, plane.row, plane.rows) }
-        })?;
-        stream.finish()
+        });
+        // Whatever was queued before one failed is done before the memory may go.
+        let finished = stream.finish();
+        queued.and(finished)
     }
 
     /// Copies planes as [`Planar::download`] gives them to the device.
     pub fn upload(&mut self, stream: &Stream, from: &mut Pinned) -> Result<()> {
-        self.copy(from, |on_device, on_host, plane| {
+        let queued = self.copy(from, |on_device, on_host, plane| {
             // SAFETY: as above.
             unsafe { stream.copy(on_host, on_device, plane.row, plane.rows) }
-        })?;
-        stream.finish()
+        });
+        let finished = stream.finish();
+        queued.and(finished)
     }
 
     fn copy(&self, host: &mut Pinned, copy: impl Fn(Side, Side, Plane) -> Result<()>) -> Result<()> {

@@ -35,7 +35,7 @@ use tokio::sync::watch;
 
 use self::broadcast::{Ready, Viewer, Waiting};
 use self::encode::Codec;
-use self::frame::{Frame, Pool, Size};
+use self::frame::{Frame, Pool};
 use self::inputs::Inputs;
 use self::rate::Quality;
 use self::source::{Context, End, Next, Options, Restart, Source, Spec, Stop};
@@ -109,9 +109,11 @@ struct Target {
 }
 
 impl Shared {
-    fn encode_config(&self, codec: Codec, size: Size) -> encode::Config {
+    /// What an encoder of such frames goes by.
+    fn encode_config(&self, codec: Codec, frame: &Frame) -> encode::Config {
         let Target { fps, bitrate, quality } = *self.target.lock().unwrap();
-        encode::Config { codec, size, fps, bitrate, quality, nvenc: self.nvenc }
+        let near = frame.picture().map(|picture| picture.context().ordinal());
+        encode::Config { codec, size: frame.size, fps, bitrate, quality, nvenc: self.nvenc, near }
     }
 
     /// Whether pictures are of use: without an encoder slot they are not.
@@ -346,8 +348,16 @@ impl Shared {
             self.health(Health::Running);
         }
         loop {
-            if source.paced() && !self.await_turn(source, &mut pacer, &context.pool) {
-                return Ok(End::stopped());
+            if source.paced() {
+                if !self.watched() {
+                    // The last picture lies where the source's pictures do.
+                    last = None;
+                    source.rest();
+                    context.pool.trim();
+                }
+                if !self.await_turn(source, &mut pacer) {
+                    return Ok(End::stopped());
+                }
             }
             let next = source.next(context)?;
             self.learn(source);
@@ -390,10 +400,9 @@ impl Shared {
     }
 
     /// Waits for a viewer, then for the next deadline; `false`: stop.
-    fn await_turn(&self, source: &dyn Source, pacer: &mut Option<Pacer>, pool: &Pool) -> bool {
+    fn await_turn(&self, source: &dyn Source, pacer: &mut Option<Pacer>) -> bool {
         let mut stopping = self.stopping.lock().unwrap();
         if !*stopping && !self.watched() {
-            pool.trim();
             stopping = self.wake.wait_while(stopping, |stopping| !*stopping && !self.watched()).unwrap();
             *pacer = None;
         }

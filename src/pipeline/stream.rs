@@ -1,21 +1,24 @@
 //! One codec of one source: its encoder on a thread of its own, and its viewers.
 
-use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+pub use self::report::Snapshot;
+use self::report::{Counters, Report};
 use super::Shared;
-use super::broadcast::{Broadcast, Format, Packet, Ready, Viewer};
+use super::broadcast::{Broadcast, Packet, Ready, Viewer};
 use super::cadence::{Cadence, Step};
 use super::encode::{self, Codec, Encoder, Failure, NoSlot, Output, Past, Unit};
 use super::frame::Frame;
-use super::timing::{Rate, Stage};
+use super::timing::Stage;
 use crate::clock::now_us;
 use crate::error::{Error, Result};
 use crate::wire::status::{Cause, Fallback};
+
+mod report;
 
 /// A codec's encoder and broadcast.
 pub struct Stream {
@@ -45,63 +48,6 @@ struct Inbox {
     stop: bool,
     thread: Option<JoinHandle<()>>,
 }
-
-/// What the encoder's thread tells.
-#[derive(Default)]
-struct Report {
-    info: Option<encode::Info>,
-    /// Of the units that it gives; none before the first.
-    format: Option<Format>,
-    error: Option<Error>,
-    no_slot: Option<NoSlot>,
-    rate: Rate,
-    /// What the open encoder's last units took, µs.
-    costs: VecDeque<u64>,
-    /// The picture that was encoded last, while somebody watches.
-    newest: Option<Frame>,
-    last_key_us: Option<u64>,
-}
-
-#[derive(Default)]
-struct Counters {
-    encoded: AtomicU64,
-    /// Frames that a newer one replaced before the encoder took them.
-    replaced: AtomicU64,
-    /// The same while there was no encoder slot.
-    starved: AtomicU64,
-    /// Frames not encoded because the picture stood still.
-    unchanged: AtomicU64,
-}
-
-/// A stream's figures.
-#[derive(Clone, Debug)]
-pub struct Snapshot {
-    pub codec: Codec,
-    pub info: Option<encode::Info>,
-    /// What the open encoder's units are, once there is one.
-    pub format: Option<Format>,
-    pub error: Option<Error>,
-    /// Why there is no encoder slot, while its viewers wait for one.
-    pub no_slot: Option<NoSlot>,
-    /// Whether the back end has kept a call for longer than any should take.
-    pub silent: bool,
-    pub viewers: usize,
-    /// Units a second and bit/s, where measured.
-    pub fps: Option<f64>,
-    pub bitrate_bps: Option<f64>,
-    /// What a unit takes, conversion and encoding, µs: the median of the open encoder's last ones.
-    pub cost_us: Option<u64>,
-    pub encoded: u64,
-    pub replaced: u64,
-    pub starved: u64,
-    pub unchanged: u64,
-    /// Units that viewers skipped.
-    pub skipped: u64,
-    pub last_key_us: Option<u64>,
-}
-
-/// Units whose cost is kept: a second's at 30 fps.
-const COSTS: usize = 30;
 
 /// How long an encoder is kept with nobody watching, for one who comes back.
 const LINGER: Duration = Duration::from_secs(5);
@@ -246,7 +192,7 @@ impl Stream {
             viewers: self.viewers(),
             fps,
             bitrate_bps,
-            cost_us: median(&report.costs),
+            cost_us: report.median_cost(),
             encoded: self.counters.encoded.load(Relaxed),
             replaced: self.counters.replaced.load(Relaxed),
             starved: self.counters.starved.load(Relaxed),
@@ -443,7 +389,7 @@ impl Stream {
     fn encode(self: &Arc<Self>, work: &mut Work, shared: &Arc<Shared>, idr: bool) -> Result<(), Failure> {
         let frame = work.last.clone().expect("a picture");
         self.report.lock().unwrap().newest = Some(frame.clone());
-        let config = shared.encode_config(self.codec, frame.size);
+        let config = shared.encode_config(self.codec, &frame);
         let resized = work.config.as_ref().is_some_and(|used| used.size != config.size);
         // One that cannot take the size in place is closed first: it may hold the only slot.
         if resized && work.encoder.as_mut().is_some_and(|encoder| encoder.reconfigure(&config).is_err()) {
@@ -516,10 +462,7 @@ impl Stream {
         let news = {
             let mut report = self.report.lock().unwrap();
             report.rate.record(published, packet.message.len());
-            if report.costs.len() == COSTS {
-                report.costs.pop_front();
-            }
-            report.costs.push_back(encoded - started);
+            report.cost(encoded - started);
             let format = packet.format();
             let reformed = format.is_some() && format != report.format;
             if format.is_some() {
@@ -584,12 +527,6 @@ enum Turn {
     /// The encoder failed on its own thread.
     Broken(Error),
     Stop,
-}
-
-fn median(costs: &VecDeque<u64>) -> Option<u64> {
-    let mut costs: Vec<u64> = costs.iter().copied().collect();
-    costs.sort_unstable();
-    costs.get(costs.len() / 2).copied()
 }
 
 /// Whether what is in the way of an encoder may go by itself.

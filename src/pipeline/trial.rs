@@ -16,7 +16,7 @@ impl Pipeline {
         let newest = self.stream(Codec::H264).newest();
         let frame = newest.ok_or_else(|| Error::failed("there is no picture to try JPEG with"))?;
         let pixels = frame.size.pixels();
-        let config = encode::Config { quality: Quality::Fixed(FLOOR), ..shared.encode_config(Codec::Jpeg, frame.size) };
+        let config = encode::Config { quality: Quality::Fixed(FLOOR), ..shared.encode_config(Codec::Jpeg, &frame) };
         let (sender, units) = mpsc::channel();
         let output = || -> encode::Output {
             let sender = sender.clone();

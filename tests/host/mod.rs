@@ -65,7 +65,7 @@ impl Out {
 
 pub fn config(size: Size) -> Config {
     let (quality, nvenc) = (Quality::Auto, Default::default());
-    Config { codec: Codec::H264, size, fps: 60.0, bitrate: 6_000_000, quality, nvenc }
+    Config { codec: Codec::H264, size, fps: 60.0, bitrate: 6_000_000, quality, nvenc, near: None }
 }
 
 pub fn slots(dir: &Path) -> Slots {

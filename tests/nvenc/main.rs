@@ -447,6 +447,30 @@ fn a_driver_that_does_not_answer_holds_nobody_up() {
     }
 }
 
+/// A session that is given up with pictures in it reads them in their order; and one whose caller panics gives all back.
+#[test]
+fn a_session_that_is_given_up_leaves_nothing_behind() {
+    let Some(dir) = inside() else {
+        host(&Scene::rtx(), "a_session_that_is_given_up_leaves_nothing_behind");
+        return;
+    };
+    let config = gsk::gpu::nvenc::Config::h264(640, 480, 30.0, 1_000_000);
+    let (mut session, mut collector) = Session::open(slot(&dir), &[], &config).unwrap();
+    // Of the four surfaces, the last and then the first have a picture that nobody collects.
+    for n in 1..=5 {
+        let pending = session.encode(n == 1, n, |_| Ok(())).unwrap();
+        if n <= 3 {
+            drop(collector.collect(pending).unwrap());
+        }
+    }
+    drop((session, collector));
+    let (mut session, collector) = Session::open(slot(&dir), &[], &config).unwrap();
+    let panics = std::panic::AssertUnwindSafe(|| session.encode(true, 1, |_| panic!("while it was written")).map(drop));
+    std::panic::catch_unwind(panics).unwrap_err();
+    drop((session, collector));
+    assert!(slot_is_free(&dir));
+}
+
 #[test]
 fn a_board_is_chosen_by_uuid_and_by_address() {
     let Some(dir) = inside() else {
@@ -455,12 +479,18 @@ fn a_board_is_chosen_by_uuid_and_by_address() {
         scene.board(boards(2).pci("00000000:02:00.0"));
         host(&scene, "a_board_is_chosen_by_uuid_and_by_address");
         let opened: Vec<i64> = scene.events("open").iter().map(|event| event.number("board")).collect();
-        assert_eq!(opened, [0, 1, 1, 0, 1], "as asked for; and what one cannot do, the other is asked");
+        assert_eq!(opened, [0, 1, 1, 1, 1, 0, 0, 1], "as asked for; and what one cannot do, the other is asked");
         return;
     };
     let config = gsk::gpu::nvenc::Config::h264(640, 480, 30.0, 1_000_000);
     for wanted in [&[][..], &["GPU-00000002-0000-0000-0000-000000000002".into()], &["00000000:02:00.0".into()]] {
         Session::open(slot(&dir), wanted, &config).map(drop).unwrap();
+    }
+    // Where the pictures lie, of those that may.
+    let near = gsk::gpu::nvenc::Config { near: Some(1), ..config };
+    let [first, second] = [1, 2].map(|n| format!("GPU-0000000{n}-0000-0000-0000-00000000000{n}"));
+    for wanted in [&[][..], &[first.clone(), second], &[first]] {
+        Session::open(slot(&dir), wanted, &near).map(drop).unwrap();
     }
     let refused = Session::open(slot(&dir), &["GPU-3".into()], &config).map(drop).unwrap_err();
     assert_eq!((refused.cause, refused.error.what.as_str()), (Cause::NoEngine, "no CUDA device is GPU-3"));

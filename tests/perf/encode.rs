@@ -49,6 +49,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         bitrate: bitrate.parse()?,
         quality: Quality::Fixed(80),
         nvenc: Default::default(),
+        near: None,
     };
     let sink = || -> encode::Output {
         let sink = done.clone();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::gsk::{Gsk, SOON};
+use crate::gsk::{Gsk, SOON, until};
 use crate::standin::{Event, Scene};
 use crate::viewer::Viewer;
 use rustix::process::Signal;
@@ -80,4 +80,61 @@ fn a_capture_that_fails_is_told_and_pictures_are_read_back() {
     let copies = copies(worker, &scene);
     assert_eq!(copies.number("dtoh"), 0, "{copies:?}");
     assert!(copies.number("htod") >= 30, "NVENC's pictures are uploaded: {copies:?}");
+}
+
+/// As on a driver of CUDA 11, which has all that capturing takes and cannot load the kernels.
+#[test]
+fn where_the_kernels_cannot_be_loaded_pictures_are_read_back() {
+    for scene in [Scene::rtx(), Scene::h200()] {
+        let (mut scene, leases) = (scene, tempfile::tempdir().unwrap());
+        // CUDA_ERROR_UNSUPPORTED_PTX_VERSION.
+        scene.fault_from("cuModuleLoadData", 1, 222);
+        let worker = worker(&scene, &leases, &[]);
+        let mut viewer = Viewer::join(worker.addr, "/ws");
+        (0..10).for_each(|_| drop(viewer.unit()));
+        let status = worker.status();
+        let detail = status["source_detail"].as_str().unwrap();
+        assert!(
+            detail.contains("(read back: CUDA cannot use OpenGL's texture: cuModuleLoadData returned 222"),
+            "{detail}"
+        );
+        assert_eq!(status["stream_error"], serde_json::Value::Null, "{status}");
+        assert_eq!(copies(worker, &scene).number("dtoh"), 0);
+    }
+}
+
+#[test]
+fn an_idle_worker_has_no_memory_of_the_gpu() {
+    let (scene, leases) = (Scene::rtx(), tempfile::tempdir().unwrap());
+    let worker = worker(&scene, &leases, &[]);
+    for round in 1..=2 {
+        let mut viewer = Viewer::join(worker.addr, "/ws");
+        (0..10).for_each(|_| drop(viewer.unit()));
+        assert!(!worker.status()["source_detail"].as_str().unwrap().contains("read back"));
+        drop(viewer);
+        // The encoder stays a while for one who comes back; what ends last is the context.
+        until(Duration::from_secs(10), "the context's end", || (scene.events("copies").len() == round).then_some(()));
+        assert_eq!((scene.sessions(), scene.leaks()), (vec![], vec![]));
+    }
+    copies(worker, &scene);
+}
+
+/// Where memory was short for a while, pictures are left on the device again.
+#[test]
+fn a_capture_that_had_worked_is_tried_again() {
+    let (mut scene, leases) = (Scene::rtx(), tempfile::tempdir().unwrap());
+    // CUDA_ERROR_OUT_OF_MEMORY.
+    scene.fault("cuGraphicsMapResources", 10, 2);
+    let worker = worker(&scene, &leases, &[]);
+    let mut viewer = Viewer::join(worker.addr, "/ws");
+    let read_back =
+        |status: &serde_json::Value| status["source_detail"].as_str().is_some_and(|text| text.contains("read back"));
+    worker.await_status(SOON, "the reason", |status| read_back(status).then_some(()));
+    let until = std::time::Instant::now() + Duration::from_secs(10);
+    while read_back(&worker.status()) {
+        assert!(std::time::Instant::now() < until, "{}", worker.err());
+        viewer.unit();
+    }
+    (0..10).for_each(|_| drop(viewer.unit()));
+    copies(worker, &scene);
 }

@@ -38,7 +38,7 @@ struct item {
     struct bytes data;
     bool filled;
     struct item *source;
-    uint64_t timestamp, duration;
+    uint64_t timestamp, duration, number; /* `number` counts the encoder's pictures */
     uint32_t frame, type, counts[2];
 };
 

@@ -154,6 +154,7 @@ static void encode(struct encoder *e, const struct pic_params *p, struct item *i
     out->ready_ns = in->ready_ns = e->ready_ns;
     in->pending++;
     out->timestamp = p->timestamp;
+    out->number = e->frames;
     out->duration = p->duration;
     out->frame = p->frame_index ? p->frame_index : (uint32_t)e->frames;
     out->type = kind == PICTURE_IDR ? TYPE_IDR : kind == PICTURE_I ? TYPE_I : TYPE_P;
@@ -215,6 +216,9 @@ int nvEncLockBitstream(void *handle, struct lock_bitstream *parameters) {
     REQUIRE(item, INVALID_PARAM, "no such bitstream buffer");
     REQUIRE(!item->locked, INVALID_CALL, "locked twice");
     REQUIRE(item->filled, INVALID_CALL, "nothing was encoded into it");
+    for (struct item *other = e->items; other; other = other->next)
+        REQUIRE(other->kind != ITEM_BITSTREAM || !other->filled || other->locked || other->number >= item->number,
+                INVALID_CALL, "an older picture was not read");
     item->locked = true;
     if (item->ready_ns > clock_ns()) {
         if (parameters->bits & 1) {

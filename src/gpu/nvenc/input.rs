@@ -71,13 +71,15 @@ impl Input {
         Ok(())
     }
 
-    /// What the driver does not take back goes with its session.
-    pub(super) fn end(mut self, encoder: &Encoder) {
-        if let Err(failure) = self.unmap(encoder) {
-            return failure.note();
-        }
-        // SAFETY: the resource is the encoder's and not mapped, and this is its last use; its memory goes after it.
-        unsafe { call!(encoder, nvEncUnregisterResource, self.registered.as_ptr()) }
-            .unwrap_or_else(|failure| failure.note());
+    /// What the driver does not take back goes with its session: then the memory, which is given back here, may only go
+    /// after that.
+    pub(super) fn end(mut self, encoder: &Encoder) -> Option<Surface> {
+        let ended = self.unmap(encoder).and_then(|()| {
+            // SAFETY: the resource is the encoder's and not mapped, and this is its last use; its memory goes after it.
+            unsafe { call!(encoder, nvEncUnregisterResource, self.registered.as_ptr()) }
+        });
+        let failure = ended.err()?;
+        failure.note();
+        Some(self.surface)
     }
 }

@@ -42,16 +42,13 @@ pub fn library() -> Result<(), String> {
     api::Api::get().map(drop).map_err(why)
 }
 
-/// The devices to try, in the order of `wanted`; any, where none is wanted.
-fn candidates(wanted: &[String]) -> Result<Vec<cuda::Device>, Refused> {
+/// The devices to try: those that are wanted, in that order, or any where none is; that of CUDA's number `near` comes first.
+fn candidates(wanted: &[String], near: Option<u32>) -> Result<Vec<cuda::Device>, Refused> {
     let mut devices = cuda::devices().map_err(from_cuda)?;
-    if wanted.is_empty() {
-        return Ok(devices);
-    }
     let rank = |device: &cuda::Device| wanted.iter().position(|wanted| device.is(wanted));
-    devices.retain(|device| rank(device).is_some());
-    devices.sort_by_key(rank);
-    if devices.is_empty() {
+    devices.retain(|device| wanted.is_empty() || rank(device).is_some());
+    devices.sort_by_key(|device| (near != Some(device.ordinal), rank(device)));
+    if devices.is_empty() && !wanted.is_empty() {
         let error = Error::missing(format!("no CUDA device is {}", wanted.join(" or ")))
             .hint("see the devices: nvidia-smi -L\nand look at CUDA_VISIBLE_DEVICES");
         return Err(Refused { cause: Cause::NoEngine, error });

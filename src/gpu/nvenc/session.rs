@@ -5,8 +5,8 @@ use std::mem::MaybeUninit;
 use std::ops::Deref;
 use std::ptr::{NonNull, addr_of, addr_of_mut};
 use std::slice;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use nvidia_video_codec_sdk::sys::nvEncodeAPI as sys;
 
@@ -37,33 +37,43 @@ struct Core {
     locked: [AtomicBool; SURFACES],
     /// Why no further picture can be encoded: the driver keeps what the next would need.
     stuck: Mutex<Option<Error>>,
-    /// Whether a picture was ever submitted.
+    /// The surface of the next picture, and whether there was one before it.
+    next: AtomicUsize,
     fed: AtomicBool,
     /// The largest size that the encoder can be changed to.
     room: (u32, u32),
     format: PictureFormat,
     encoder: Encoder,
+    /// Memory that the driver did not let go of: it goes after the encoder.
+    kept: Mutex<Vec<Surface>>,
 }
 
 impl Core {
+    /// Whoever panicked with it has left it whole.
+    fn input(&self, surface: usize) -> MutexGuard<'_, Option<Input>> {
+        self.inputs[surface].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Makes the inputs anew, for pictures of this size.
     fn make_inputs(&self, width: u32, height: u32) -> Result<(), Stopped> {
         self.end_inputs();
-        for input in &self.inputs {
-            let surface = self.format.surface(&self.encoder.context, width, height)?;
-            *input.lock().unwrap() = Some(Input::register(&self.encoder, self.format, surface)?);
+        for surface in 0..SURFACES {
+            let picture = self.format.surface(&self.encoder.context, width, height)?;
+            *self.input(surface) = Some(Input::register(&self.encoder, self.format, picture)?);
         }
         Ok(())
     }
 
-    /// Pictures that nobody collects any more are waited for, as the encoder may still read them.
+    /// Pictures that nobody collects any more are waited for in their order, as the encoder may still read them.
     fn end_inputs(&self) {
-        for (surface, input) in self.inputs.iter().enumerate() {
-            if let Some(input) = input.lock().unwrap().take() {
+        let next = self.next.load(Ordering::Acquire);
+        for surface in (next..next + SURFACES).map(|surface| surface % SURFACES) {
+            if let Some(input) = self.input(surface).take() {
                 if input.is_mapped() {
                     self.discard(surface);
                 }
-                input.end(&self.encoder);
+                let kept = input.end(&self.encoder);
+                self.kept.lock().unwrap_or_else(PoisonError::into_inner).extend(kept);
             }
         }
     }
@@ -155,12 +165,12 @@ pub struct Coded<'a> {
 
 impl Session {
     /// Opens a session on the first that takes one of the devices that `wanted` names (by UUID or PCI address), in that
-    /// order, or of all where it names none: beside a board without an engine, that is the one with an engine. The slot is kept until the session is closed;
-    /// where every device refuses, it is free again.
+    /// order but [`Config::near`] first, or of all where it names none: beside a board without an engine, that is the one with
+    /// an engine. The slot is kept until the session is closed; where every device refuses, it is free again.
     pub fn open(slot: Slot, wanted: &[String], config: &Config) -> Result<(Session, Collector), Refused> {
         let api = Api::get()?;
         let mut stopped = Vec::new();
-        for device in super::candidates(wanted)? {
+        for device in super::candidates(wanted, config.near)? {
             match prepare(&slot, api, &device, config) {
                 Ok((core, settings)) => {
                     let shared = Arc::new(Shared { core, busy: Default::default(), slot });
@@ -203,7 +213,7 @@ impl Session {
         }
         core.stuck.lock().unwrap().clone().map_or(Ok(()), Err)?;
         let _current = core.encoder.context.current()?;
-        let mut input = core.inputs[surface].lock().unwrap();
+        let mut input = core.input(surface);
         let input = input.as_mut();
         let input = input.ok_or_else(|| Error::failed("NVENC failed").cause("the session has lost its buffers"))?;
         write(&mut input.surface)?;
@@ -228,6 +238,7 @@ impl Session {
             return Err(failure.error());
         }
         core.fed.store(true, Ordering::Relaxed);
+        core.next.store((surface + 1) % SURFACES, Ordering::Release);
         self.shared.busy[surface].store(true, Ordering::Release);
         self.frame = self.frame.wrapping_add(1);
         Ok(Pending { surface })
@@ -314,7 +325,7 @@ impl Drop for Coded<'_> {
     fn drop(&mut self) {
         let core = &self.shared.core;
         let unlocked = core.unlock(self.surface);
-        let unmapped = match &mut *core.inputs[self.surface].lock().unwrap() {
+        let unmapped = match &mut *core.input(self.surface) {
             Some(input) => input.unmap(&core.encoder),
             None => Ok(()),
         };
@@ -396,10 +407,12 @@ fn build(api: &'static Api, device: &Device, config: &Config, ample: (u32, u32))
         outputs: Vec::new(),
         locked: Default::default(),
         stuck: Mutex::default(),
+        next: AtomicUsize::new(0),
         fed: AtomicBool::new(false),
         room,
         format: config.options.input,
         encoder,
+        kept: Mutex::default(),
     };
     let _current = context.current()?;
 

@@ -29,13 +29,16 @@ pub struct Config {
     /// bit/s.
     pub bitrate: u32,
     pub options: Options,
+    /// CUDA's number of the device that the pictures lie on, if on any: of those that may encode it is tried first, as from
+    /// another they pass through host memory. For opening only.
+    pub near: Option<u32>,
 }
 
 impl Config {
     /// H.264, with nothing chosen besides.
     pub const fn h264(width: u32, height: u32, fps: f64, bitrate: u32) -> Config {
         let options = Options { preset: Preset::P3, intra_refresh: None, input: PictureFormat::Nv12 };
-        Config { codec: Codec::H264, width, height, fps, bitrate, options }
+        Config { codec: Codec::H264, width, height, fps, bitrate, options, near: None }
     }
 }
 

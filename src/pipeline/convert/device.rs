@@ -29,8 +29,7 @@ impl FromDevice {
     /// I420, planes and rows tightly packed. Of all that the device and the CPU could share, this crosses least.
     pub fn i420(&mut self, picture: &Picture, matrix: &Matrix) -> Result<&[u8]> {
         let Tools { planar, pinned, converter, stream } = self.tools(picture)?;
-        converter.i420(stream, picture, planar, matrix)?;
-        planar.download(stream, pinned)?;
+        converter.i420_to_host(stream, picture, planar, matrix, pinned)?;
         Ok(&pinned[..picture.bytes() * 3 / 8])
     }
 

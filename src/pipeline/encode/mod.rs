@@ -111,6 +111,8 @@ pub struct Config {
     /// Of JPEG pictures.
     pub quality: Quality,
     pub nvenc: NvencOptions,
+    /// CUDA's number of the device that the first picture lies on, if on any: the best one to encode on.
+    pub near: Option<u32>,
 }
 
 /// What a back end is, for people and for `/status`.

@@ -65,8 +65,8 @@ pub fn codec(codec: Codec) -> Option<support::Codec> {
 
 fn settings(config: &Config) -> Result<nvenc::Config> {
     let codec = codec(config.codec).ok_or_else(|| Error::bug("NVENC was to encode JPEG"))?;
-    let Config { size, fps, bitrate, nvenc: options, .. } = *config;
-    Ok(nvenc::Config { codec, width: size.width, height: size.height, fps, bitrate, options })
+    let Config { size, fps, bitrate, nvenc: options, near, .. } = *config;
+    Ok(nvenc::Config { codec, width: size.width, height: size.height, fps, bitrate, options, near })
 }
 
 struct Nvenc {

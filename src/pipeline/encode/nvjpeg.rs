@@ -20,9 +20,9 @@ use crate::pipeline::rate::{self, Steps};
 use crate::wire::message::HEADER;
 use crate::wire::status::Cause;
 
-/// Opens an encoder on the GPU of that UUID, or the first one.
+/// Opens an encoder where the pictures lie, else on the GPU of that UUID, or the first one.
 pub fn open(config: &Config, gpu: Option<&str>, output: Output) -> Result<Box<dyn Encoder>, Refused> {
-    let engine = Engine::new(&nvjpeg::device(gpu)?, config.size)?;
+    let engine = Engine::new(&nvjpeg::device(config.near, gpu)?, config.size)?;
     Ok(Box::new(Nvjpeg { engine, steps: jpeg::steps(config), bytes: 0, output }))
 }
 

@@ -269,7 +269,7 @@ mod tests {
     fn the_finest_quantiser_follows_the_bits_a_pixel() {
         let at = |bitrate, fps| {
             let (size, quality, nvenc) = (Size::new(1280, 720), Quality::Auto, Default::default());
-            min_qp(&Config { codec: Codec::H264, size, fps, bitrate, quality, nvenc })
+            min_qp(&Config { codec: Codec::H264, size, fps, bitrate, quality, nvenc, near: None })
         };
         assert_eq!([at(1_000_000, 30.0), at(4_000_000, 60.0), at(4_000_000, 30.0)], [22, 22, 20]);
         assert_eq!([at(16_000_000, 30.0), at(200_000_000, 30.0)], [12, 10]);

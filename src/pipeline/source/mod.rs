@@ -207,6 +207,10 @@ pub trait Source {
     /// Whether frames are drawn at our deadlines, and only on demand; otherwise `next` blocks until one comes.
     fn paced(&self) -> bool;
 
+    /// Nobody watches what is drawn: gives back the memory of a GPU that pictures take. The next frame is a new one, and not
+    /// [`Next::Unchanged`].
+    fn rest(&mut self) {}
+
     /// The next frame. Returns [`Next::End`] soon after the context's stop.
     fn next(&mut self, context: &Context) -> Result<Next>;
 }

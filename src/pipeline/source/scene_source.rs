@@ -1,5 +1,7 @@
 //! The demo scene as a source.
 
+use std::time::Duration;
+
 use super::scene::Scene;
 use super::{Context, Info, LOG, Next, Options, Source};
 use crate::clock::{now_us, wall_ms};
@@ -10,10 +12,48 @@ use crate::pipeline::frame::{Frame, PixelFormat, Pixels, Range, Size};
 pub struct SceneSource {
     scene: Scene,
     info: Info,
-    /// Whether pictures are left where the GPU drew them; otherwise they are read back.
-    on_device: bool,
+    /// What draws, in words.
+    drawn: String,
+    on_device: OnDevice,
     sequence: u64,
     view: u32,
+}
+
+/// Whether pictures are left where the GPU drew them; otherwise they are read back.
+enum OnDevice {
+    /// Not seen yet.
+    Untried,
+    Works,
+    /// It had worked, and is tried again at that time, µs; the wait doubles each time.
+    Failed {
+        again_us: u64,
+        wait: Duration,
+    },
+    Never,
+}
+
+/// How long after a failure pictures are left on the device again, at first and at the most.
+const AGAIN: Duration = Duration::from_secs(5);
+const AGAIN_MOST: Duration = Duration::from_secs(80);
+
+impl OnDevice {
+    fn is_due(&self, now_us: u64) -> bool {
+        match *self {
+            OnDevice::Untried | OnDevice::Works => true,
+            OnDevice::Failed { again_us, .. } => now_us >= again_us,
+            OnDevice::Never => false,
+        }
+    }
+
+    /// What never worked is what this host lacks. What did may do so again: memory was short, or the driver began anew.
+    fn failed(&self, now_us: u64) -> OnDevice {
+        let wait = match *self {
+            OnDevice::Untried | OnDevice::Never => return OnDevice::Never,
+            OnDevice::Works => AGAIN,
+            OnDevice::Failed { wait, .. } => (2 * wait).min(AGAIN_MOST),
+        };
+        OnDevice::Failed { again_us: now_us + wait.as_micros() as u64, wait }
+    }
 }
 
 impl SceneSource {
@@ -32,29 +72,44 @@ impl SceneSource {
             detail = format!("{detail} (no OpenGL: {why})");
         }
         // A host without CUDA is told of no lack of it here.
-        let on_device = cuda::find().is_ok();
-        SceneSource { scene, info: Info { detail, size, fps: options.fps }, on_device, sequence: 0, view: 0 }
+        let on_device = if cuda::find().is_ok() { OnDevice::Untried } else { OnDevice::Never };
+        let info = Info { detail: detail.clone(), size, fps: options.fps };
+        SceneSource { scene, info, drawn: detail, on_device, sequence: 0, view: 0 }
     }
 
-    /// The drawn picture: on the device where that works, else read back, for good.
+    /// The drawn picture: on the device where that works, else read back.
     fn pixels(&mut self, context: &Context) -> Result<Pixels> {
-        if self.on_device {
+        if self.on_device.is_due(now_us()) {
             match self.scene.capture() {
-                Ok(Some(picture)) => return Ok(picture.into()),
-                Ok(None) => {}
+                Ok(Some(picture)) => {
+                    self.left_on_device();
+                    return Ok(picture.into());
+                }
+                Ok(None) => self.on_device = OnDevice::Never,
                 Err(error) => self.read_back(&error),
             }
-            self.on_device = false;
         }
         let mut pixels = context.pool.take(PixelFormat::Rgba.bytes(self.info.size));
         self.scene.read(&mut pixels)?;
         Ok(pixels.into())
     }
 
-    /// Says why pictures pass through host memory.
+    /// Says why pictures pass through host memory, where that is news.
     fn read_back(&mut self, error: &Error) {
-        tracing::warn!("pictures are read back: {error}");
-        self.info.detail += &format!(" (read back: {error})");
+        self.on_device = self.on_device.failed(now_us());
+        let detail = format!("{} (read back: {error})", self.drawn);
+        if self.info.detail != detail {
+            tracing::warn!("pictures are read back: {error}");
+            self.info.detail = detail;
+        }
+    }
+
+    fn left_on_device(&mut self) {
+        if let OnDevice::Failed { .. } = self.on_device {
+            tracing::info!("pictures are left on the GPU again");
+            self.info.detail.clone_from(&self.drawn);
+        }
+        self.on_device = OnDevice::Works;
     }
 }
 
@@ -65,6 +120,10 @@ impl Source for SceneSource {
 
     fn paced(&self) -> bool {
         true
+    }
+
+    fn rest(&mut self) {
+        self.scene.rest();
     }
 
     fn next(&mut self, context: &Context) -> Result<Next> {
@@ -88,5 +147,25 @@ impl Source for SceneSource {
             view: self.view,
             pixels,
         }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_had_worked_is_tried_again_ever_more_rarely() {
+        const S: u64 = 1_000_000;
+        assert!(matches!(OnDevice::Untried.failed(0), OnDevice::Never), "this host lacks it");
+        let (mut state, mut tries) = (OnDevice::Works.failed(0), Vec::new());
+        for second in 1..=400 {
+            if state.is_due(second * S) {
+                tries.push(second);
+                state = state.failed(second * S);
+            }
+        }
+        assert_eq!(tries, [5, 15, 35, 75, 155, 235, 315, 395]);
+        assert!(!OnDevice::Never.is_due(u64::MAX));
     }
 }

@@ -187,6 +187,13 @@ impl Renderer {
         self.capture.insert(capture).take().inspect_err(|_| self.capture = None)
     }
 
+    /// Ends CUDA's hold on the picture.
+    pub fn rest(&mut self) {
+        // CUDA lets the texture go where its context is current; without one there is nobody to tell.
+        let _ = self.context.make_current();
+        self.capture = None;
+    }
+
     /// Keeps these shapes under those of every picture to come.
     pub fn ground(&mut self, shapes: &[Shape]) -> Result<()> {
         self.context.make_current().map_err(fault)?;
@@ -242,9 +249,7 @@ impl Renderer {
 
 impl Drop for Renderer {
     fn drop(&mut self) {
-        // CUDA lets the texture go where its context is current; without one there is nobody to tell.
-        let _ = self.context.make_current();
-        self.capture = None;
+        self.rest();
     }
 }
 

@@ -199,6 +199,14 @@ impl Scene {
         Ok(true)
     }
 
+    /// Gives back what [`Scene::capture`] has taken of the GPU's memory; the next picture is drawn anew.
+    pub fn rest(&mut self) {
+        if let Renderer::Gl(gl) = &mut self.renderer {
+            gl.rest();
+        }
+        self.drawn = None;
+    }
+
     /// The picture drawn last: RGBA, width x height x 4 bytes, rows top-down, tight.
     pub fn read(&self, out: &mut [u8]) -> Result<()> {
         if out.len() != self.size.pixels() * 4 {
