@@ -134,6 +134,11 @@ impl Material {
         Ok(Material { info, frames, began_us: now_us(), _source: source })
     }
 
+    /// CUDA's number of the device that they lie on, if on any.
+    pub fn device(&self) -> Option<u32> {
+        Some(self.frames.first()?.picture()?.context().ordinal())
+    }
+
     /// Frame `n` of an endless stream: to and fro, captured at the frame rate.
     pub fn frame(&self, n: usize) -> Frame {
         let period = (2 * self.frames.len() - 2).max(1);

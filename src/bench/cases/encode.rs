@@ -65,6 +65,7 @@ impl One {
             bitrate: options.bitrate,
             quality: options.quality,
             nvenc: encode::NvencOptions::default(),
+            near: material.device(),
         };
         let mut slots = Slots::new(options.slots, WhenFull::Refuse, "bench".into(), options.source.to_string());
         slots.gpu.clone_from(&options.gpu);
