@@ -2,7 +2,8 @@
 //!
 //! The source has a thread, and so has each codec that is watched. Between source and encoder lies one frame: the newest
 //! wins. Between encoder and viewers lies a bounded queue for each viewer. Nothing runs while nobody watches, but
-//! sources that feed us are read on.
+//! sources that feed us are read on. Of a GPU, the scene keeps its OpenGL context then, and nothing of CUDA is kept once the
+//! encoder has gone (which waits some seconds for one who comes back).
 
 pub mod av1;
 mod bits;
@@ -89,6 +90,8 @@ pub(crate) struct Shared {
     latest: Mutex<Option<Frame>>,
     info: Mutex<Option<source::Info>>,
     captured: AtomicU64,
+    /// Since when the source's thread is in a call of a source that we draw, µs; 0 while it is in none.
+    drawing_since_us: AtomicU64,
     timing: Timing,
     inputs: Arc<Inputs>,
     health: watch::Sender<Health>,
@@ -184,6 +187,7 @@ impl Pipeline {
             latest: Mutex::default(),
             info: Mutex::default(),
             captured: Default::default(),
+            drawing_since_us: Default::default(),
             timing: Timing::default(),
             inputs: Arc::default(),
             health: watch::Sender::new(waiting),
@@ -247,6 +251,14 @@ impl Pipeline {
     /// Frames captured.
     pub fn captured(&self) -> u64 {
         self.shared.captured.load(Relaxed)
+    }
+
+    /// Whether a source that we draw has kept a call for longer than any should take: a driver hangs.
+    pub fn source_is_silent(&self) -> bool {
+        match self.shared.drawing_since_us.load(Relaxed) {
+            0 => false,
+            since => now_us().saturating_sub(since) > stream::SILENT_US,
+        }
     }
 
     pub fn timing(&self) -> &Timing {
@@ -352,14 +364,21 @@ impl Shared {
                 if !self.watched() {
                     // The last picture lies where the source's pictures do.
                     last = None;
+                    self.drawing_since_us.store(now_us(), Relaxed);
                     source.rest();
+                    self.drawing_since_us.store(0, Relaxed);
                     context.pool.trim();
                 }
                 if !self.await_turn(source, &mut pacer) {
                     return Ok(End::stopped());
                 }
             }
-            let next = source.next(context)?;
+            if source.paced() {
+                self.drawing_since_us.store(now_us(), Relaxed);
+            }
+            let next = source.next(context);
+            self.drawing_since_us.store(0, Relaxed);
+            let next = next?;
             self.learn(source);
             match next {
                 Next::Frame(frame) => {

@@ -55,8 +55,8 @@ const LINGER: Duration = Duration::from_secs(5);
 /// How long after a failure the encoder is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// How long a back end may take for one call, its opening included, before that is told, µs.
-const SILENT_US: u64 = 4_000_000;
+/// How long a back end may take for one call, its opening included, before that is told, µs. A source that we draw likewise.
+pub(super) const SILENT_US: u64 = 4_000_000;
 
 /// How often a slot is asked for while viewers wait for one.
 const ASK: Duration = Duration::from_millis(250);

@@ -270,6 +270,9 @@ impl Worker {
             Health::Failed(reason) => (State::Error, reason),
             Health::Starting(reason) => (State::Starting, reason),
             Health::Running if streams.is_empty() => (State::Idle, "nobody watches".into()),
+            Health::Running if self.pipeline.source_is_silent() => {
+                (State::Error, format!("{} does not answer", self.settings.source.name()))
+            }
             Health::Running => {
                 let error = streams.iter().find_map(|stream| stream.error.as_ref());
                 let no_slot = streams.iter().find_map(|stream| stream.no_slot.as_ref());

@@ -138,3 +138,17 @@ fn a_capture_that_had_worked_is_tried_again() {
     (0..10).for_each(|_| drop(viewer.unit()));
     copies(worker, &scene);
 }
+
+/// A driver that hangs in capturing: that is told, and the worker ends all the same.
+#[test]
+fn a_capture_that_hangs_is_told() {
+    let (mut scene, leases) = (Scene::rtx(), tempfile::tempdir().unwrap());
+    scene.hang("cuGraphicsMapResources", 10, None);
+    let mut worker = worker(&scene, &leases, &[]);
+    let mut viewer = Viewer::join(worker.addr, "/ws");
+    viewer.unit();
+    let reason = worker.await_state(Duration::from_secs(10), "error");
+    assert!(reason.contains("does not answer"), "{reason}");
+    worker.signal(Signal::TERM);
+    assert_eq!(worker.end(Duration::from_secs(10)).0, 143);
+}
