@@ -25,6 +25,7 @@ Register-ArgumentCompleter -Native -CommandName 'gsk' -ScriptBlock {
             [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'When to colour; NO_COLOR is heeded [default: auto]')
             [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'Settings file to read in place of ./gsk.yaml; it is trusted with programs and addresses')
             [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Short for --format json')
+            [CompletionResult]::new('--csv', '--csv', [CompletionResultType]::ParameterName, 'Short for --format csv')
             [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Say only what failed')
             [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'Say only what failed')
             [CompletionResult]::new('-v', '-v', [CompletionResultType]::ParameterName, 'Log more; twice for everything')
@@ -39,6 +40,8 @@ Register-ArgumentCompleter -Native -CommandName 'gsk' -ScriptBlock {
             [CompletionResult]::new('nvenc-status', 'nvenc-status', [CompletionResultType]::ParameterValue, 'Who holds the encoder sessions, how many there are, and what each worker does and why')
             [CompletionResult]::new('cleanup', 'cleanup', [CompletionResultType]::ParameterValue, 'What dead owners left of encoder slots: says what it is and, where asked to, cleans it up')
             [CompletionResult]::new('verify-gl', 'verify-gl', [CompletionResultType]::ParameterValue, 'Proves that OpenGL''s pixels reach CUDA on this host, byte for byte, or says which step fails and what to do')
+            [CompletionResult]::new('view', 'view', [CompletionResultType]::ParameterValue, 'Watch a worker without a browser, and measure what arrives: rates, gaps, latency, joins')
+            [CompletionResult]::new('bench', 'bench', [CompletionResultType]::ParameterValue, 'Where every millisecond goes, from capture to a viewer''s hands, and a gate for CI')
             [CompletionResult]::new('help', 'help', [CompletionResultType]::ParameterValue, 'Print this message or the help of the given subcommand(s)')
             break
         }
@@ -70,6 +73,7 @@ Register-ArgumentCompleter -Native -CommandName 'gsk' -ScriptBlock {
             [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'When to colour; NO_COLOR is heeded [default: auto]')
             [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'Settings file to read in place of ./gsk.yaml; it is trusted with programs and addresses')
             [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Short for --format json')
+            [CompletionResult]::new('--csv', '--csv', [CompletionResultType]::ParameterName, 'Short for --format csv')
             [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Say only what failed')
             [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'Say only what failed')
             [CompletionResult]::new('-v', '-v', [CompletionResultType]::ParameterName, 'Log more; twice for everything')
@@ -84,6 +88,7 @@ Register-ArgumentCompleter -Native -CommandName 'gsk' -ScriptBlock {
             [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'When to colour; NO_COLOR is heeded [default: auto]')
             [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'Settings file to read in place of ./gsk.yaml; it is trusted with programs and addresses')
             [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Short for --format json')
+            [CompletionResult]::new('--csv', '--csv', [CompletionResultType]::ParameterName, 'Short for --format csv')
             [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Say only what failed')
             [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'Say only what failed')
             [CompletionResult]::new('-v', '-v', [CompletionResultType]::ParameterName, 'Log more; twice for everything')
@@ -103,6 +108,7 @@ Register-ArgumentCompleter -Native -CommandName 'gsk' -ScriptBlock {
             [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'When to colour; NO_COLOR is heeded [default: auto]')
             [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'Settings file to read in place of ./gsk.yaml; it is trusted with programs and addresses')
             [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Short for --format json')
+            [CompletionResult]::new('--csv', '--csv', [CompletionResultType]::ParameterName, 'Short for --format csv')
             [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Say only what failed')
             [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'Say only what failed')
             [CompletionResult]::new('-v', '-v', [CompletionResultType]::ParameterName, 'Log more; twice for everything')
@@ -136,6 +142,7 @@ Register-ArgumentCompleter -Native -CommandName 'gsk' -ScriptBlock {
             [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'Settings file to read in place of ./gsk.yaml; it is trusted with programs and addresses')
             [CompletionResult]::new('--probe', '--probe', [CompletionResultType]::ParameterName, 'First find the machine''s real limit: open encoder sessions until the driver refuses one, close them all, and keep the answer for all who take slots with this driver; nobody else gets a slot meanwhile')
             [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Short for --format json')
+            [CompletionResult]::new('--csv', '--csv', [CompletionResultType]::ParameterName, 'Short for --format csv')
             [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Say only what failed')
             [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'Say only what failed')
             [CompletionResult]::new('-v', '-v', [CompletionResultType]::ParameterName, 'Log more; twice for everything')
@@ -153,6 +160,7 @@ Register-ArgumentCompleter -Native -CommandName 'gsk' -ScriptBlock {
             [CompletionResult]::new('--leases', '--leases', [CompletionResultType]::ParameterName, 'Clear the records that dead owners left in free slots')
             [CompletionResult]::new('--kill', '--kill', [CompletionResultType]::ParameterName, 'End the processes that hold slots whose owners are dead: SIGTERM, --grace, SIGKILL')
             [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Short for --format json')
+            [CompletionResult]::new('--csv', '--csv', [CompletionResultType]::ParameterName, 'Short for --format csv')
             [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Say only what failed')
             [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'Say only what failed')
             [CompletionResult]::new('-v', '-v', [CompletionResultType]::ParameterName, 'Log more; twice for everything')
@@ -164,7 +172,7 @@ Register-ArgumentCompleter -Native -CommandName 'gsk' -ScriptBlock {
         }
         'gsk;verify-gl' {
             [CompletionResult]::new('--gpu', '--gpu', [CompletionResultType]::ParameterName, 'The GPU, by nvidia-smi''s index, by UUID or by PCI address [default: CUDA''s first]')
-            [CompletionResult]::new('--timeout', '--timeout', [CompletionResultType]::ParameterName, 'How long the driver may take to initialise, each other step a fifth of it, such as 30s [default: 15s]')
+            [CompletionResult]::new('--timeout', '--timeout', [CompletionResultType]::ParameterName, 'How long the driver may take to initialise, each other step a fifth of it, such as 30s, 1s at least [default: 15s]')
             [CompletionResult]::new('--slots', '--slots', [CompletionResultType]::ParameterName, 'Encoder sessions that this machine bears, all its programs together, 0 to 1024 [default: by board and driver]')
             [CompletionResult]::new('--only', '--only', [CompletionResultType]::ParameterName, 'Make only these checks, and those that they need')
             [CompletionResult]::new('--skip', '--skip', [CompletionResultType]::ParameterName, 'Leave these checks out, and with them those that need them')
@@ -174,6 +182,70 @@ Register-ArgumentCompleter -Native -CommandName 'gsk' -ScriptBlock {
             [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'Settings file to read in place of ./gsk.yaml; it is trusted with programs and addresses')
             [CompletionResult]::new('--exports', '--exports', [CompletionResultType]::ParameterName, 'Print, for a shell, the variables by which other programs choose the same GPU, and nothing else')
             [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Short for --format json')
+            [CompletionResult]::new('--csv', '--csv', [CompletionResultType]::ParameterName, 'Short for --format csv')
+            [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Say only what failed')
+            [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'Say only what failed')
+            [CompletionResult]::new('-v', '-v', [CompletionResultType]::ParameterName, 'Log more; twice for everything')
+            [CompletionResult]::new('--verbose', '--verbose', [CompletionResultType]::ParameterName, 'Log more; twice for everything')
+            [CompletionResult]::new('--print-config', '--print-config', [CompletionResultType]::ParameterName, 'Print every setting and where it came from, and end')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            break
+        }
+        'gsk;view' {
+            [CompletionResult]::new('--via', '--via', [CompletionResultType]::ParameterName, 'Which way the pictures come [default: ws, or what URL names]')
+            [CompletionResult]::new('--codec', '--codec', [CompletionResultType]::ParameterName, 'What to ask for by /ws [default: the worker''s own choice]')
+            [CompletionResult]::new('--viewers', '--viewers', [CompletionResultType]::ParameterName, 'As many viewers at once, 1 to 1000 [default: 1]')
+            [CompletionResult]::new('--decode', '--decode', [CompletionResultType]::ParameterName, 'Whose frames are decoded [default: first]')
+            [CompletionResult]::new('--timeout', '--timeout', [CompletionResultType]::ParameterName, 'How long connections and first pictures may take, such as 30s [default: 10s]')
+            [CompletionResult]::new('--token-file', '--token-file', [CompletionResultType]::ParameterName, 'File that holds the access token (or set GSK_TOKEN)')
+            [CompletionResult]::new('--seconds', '--seconds', [CompletionResultType]::ParameterName, 'End after so many seconds, counted from when everybody is in [default: never]')
+            [CompletionResult]::new('--frames', '--frames', [CompletionResultType]::ParameterName, 'End after so many frames of the first viewer [default: never]')
+            [CompletionResult]::new('--snapshot', '--snapshot', [CompletionResultType]::ParameterName, 'Save a picture, a .png or .jpg: the first, and end; with --seconds, --frames or --record the last')
+            [CompletionResult]::new('--record', '--record', [CompletionResultType]::ParameterName, 'Record the first viewer''s stream: a .mp4 or .h264, or a .mjpeg of JPEG pictures')
+            [CompletionResult]::new('--max-stall', '--max-stall', [CompletionResultType]::ParameterName, 'Exit code 1 where nothing came for longer, such as 200ms')
+            [CompletionResult]::new('--format', '--format', [CompletionResultType]::ParameterName, 'How to print data [default: table]')
+            [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'When to colour; NO_COLOR is heeded [default: auto]')
+            [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'Settings file to read in place of ./gsk.yaml; it is trusted with programs and addresses')
+            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Short for --format json')
+            [CompletionResult]::new('--csv', '--csv', [CompletionResultType]::ParameterName, 'Short for --format csv')
+            [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Say only what failed')
+            [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'Say only what failed')
+            [CompletionResult]::new('-v', '-v', [CompletionResultType]::ParameterName, 'Log more; twice for everything')
+            [CompletionResult]::new('--verbose', '--verbose', [CompletionResultType]::ParameterName, 'Log more; twice for everything')
+            [CompletionResult]::new('--print-config', '--print-config', [CompletionResultType]::ParameterName, 'Print every setting and where it came from, and end')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            break
+        }
+        'gsk;bench' {
+            [CompletionResult]::new('--source', '--source', [CompletionResultType]::ParameterName, 'Pictures: "scene", "noise" (the hardest), "still" (the easiest), or a .y4m file [default: scene]')
+            [CompletionResult]::new('--size', '--size', [CompletionResultType]::ParameterName, '720p, 1080p, 1440p, 4K, or WxH; may be repeated [default: 720p; a file has its own]')
+            [CompletionResult]::new('--fps', '--fps', [CompletionResultType]::ParameterName, 'Frames per second, 1 to 240, such as 29.97 [default: 30]')
+            [CompletionResult]::new('--frames', '--frames', [CompletionResultType]::ParameterName, 'Frames that count, of each case; of encoders and decoders in up to 20 rounds, 1 to 100000 [default: 200]')
+            [CompletionResult]::new('--warmup', '--warmup', [CompletionResultType]::ParameterName, 'Frames before them that do not, anew whenever an encoder or decoder is opened, 0 to 10000 [default: 10]')
+            [CompletionResult]::new('--passes', '--passes', [CompletionResultType]::ParameterName, 'Run all cases as often, 1 to 1000, and put their samples together: what a machine does from one minute to the next then shows in the intervals [default: 1]')
+            [CompletionResult]::new('--encoder', '--encoder', [CompletionResultType]::ParameterName, 'Encoder; auto measures each, and streams by the best [default: auto]')
+            [CompletionResult]::new('--codec', '--codec', [CompletionResultType]::ParameterName, 'Only this codec [default: all; a pipeline has its encoder''s]')
+            [CompletionResult]::new('--bitrate', '--bitrate', [CompletionResultType]::ParameterName, 'Bits per second, 100k to 200M [default: 4M]')
+            [CompletionResult]::new('--jpeg-quality', '--jpeg-quality', [CompletionResultType]::ParameterName, 'Quality of JPEG pictures, 1 to 100, or auto: as the bit rate allows [default: auto]')
+            [CompletionResult]::new('--gpu', '--gpu', [CompletionResultType]::ParameterName, 'The GPU that draws the scene and encodes, by nvidia-smi''s index, by UUID or by PCI address [default: the first that can]')
+            [CompletionResult]::new('--slots', '--slots', [CompletionResultType]::ParameterName, 'Encoder sessions that this machine bears, all its programs together, 0 to 1024 [default: by board and driver]')
+            [CompletionResult]::new('--viewers', '--viewers', [CompletionResultType]::ParameterName, 'Viewers of "network", 1 to 1000 [default: 1]')
+            [CompletionResult]::new('--streams', '--streams', [CompletionResultType]::ParameterName, 'The most streams that "density" tries, 1 to 256 [default: 64]')
+            [CompletionResult]::new('--browser', '--browser', [CompletionResultType]::ParameterName, 'The Chromium that "glass" watches with [default: chromium, google-chrome or chrome on the PATH]')
+            [CompletionResult]::new('--target', '--target', [CompletionResultType]::ParameterName, 'What a stage may take, of its 95th percentile, such as encode=5; may be repeated [default: capture=2, encode=3, network=10, decode=5, total=20]')
+            [CompletionResult]::new('--baseline', '--baseline', [CompletionResultType]::ParameterName, 'Compare with an older run, by ratios with their 95 % intervals')
+            [CompletionResult]::new('--save-baseline', '--save-baseline', [CompletionResultType]::ParameterName, 'Keep this run, samples and all, as JSON for --baseline; may be the same file')
+            [CompletionResult]::new('--fail-on', '--fail-on', [CompletionResultType]::ParameterName, 'Exit 1 where a rule is broken, such as encode.p99>+10%, encode.p99>+0.5ms or pipeline.p95>20ms; may be repeated')
+            [CompletionResult]::new('--plot', '--plot', [CompletionResultType]::ParameterName, 'Write pictures: latency over time, its distribution, and stages stacked by percentile')
+            [CompletionResult]::new('--html', '--html', [CompletionResultType]::ParameterName, 'Write all as one page that needs nothing else')
+            [CompletionResult]::new('--format', '--format', [CompletionResultType]::ParameterName, 'How to print data [default: table]')
+            [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'When to colour; NO_COLOR is heeded [default: auto]')
+            [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'Settings file to read in place of ./gsk.yaml; it is trusted with programs and addresses')
+            [CompletionResult]::new('--budget', '--budget', [CompletionResultType]::ParameterName, 'Exit 1 where a stage misses its target of the budget')
+            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Short for --format json')
+            [CompletionResult]::new('--csv', '--csv', [CompletionResultType]::ParameterName, 'Short for --format csv')
             [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Say only what failed')
             [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'Say only what failed')
             [CompletionResult]::new('-v', '-v', [CompletionResultType]::ParameterName, 'Log more; twice for everything')
@@ -189,6 +261,8 @@ Register-ArgumentCompleter -Native -CommandName 'gsk' -ScriptBlock {
             [CompletionResult]::new('nvenc-status', 'nvenc-status', [CompletionResultType]::ParameterValue, 'Who holds the encoder sessions, how many there are, and what each worker does and why')
             [CompletionResult]::new('cleanup', 'cleanup', [CompletionResultType]::ParameterValue, 'What dead owners left of encoder slots: says what it is and, where asked to, cleans it up')
             [CompletionResult]::new('verify-gl', 'verify-gl', [CompletionResultType]::ParameterValue, 'Proves that OpenGL''s pixels reach CUDA on this host, byte for byte, or says which step fails and what to do')
+            [CompletionResult]::new('view', 'view', [CompletionResultType]::ParameterValue, 'Watch a worker without a browser, and measure what arrives: rates, gaps, latency, joins')
+            [CompletionResult]::new('bench', 'bench', [CompletionResultType]::ParameterValue, 'Where every millisecond goes, from capture to a viewer''s hands, and a gate for CI')
             [CompletionResult]::new('help', 'help', [CompletionResultType]::ParameterValue, 'Print this message or the help of the given subcommand(s)')
             break
         }
@@ -209,6 +283,12 @@ Register-ArgumentCompleter -Native -CommandName 'gsk' -ScriptBlock {
             break
         }
         'gsk;help;verify-gl' {
+            break
+        }
+        'gsk;help;view' {
+            break
+        }
+        'gsk;help;bench' {
             break
         }
         'gsk;help;help' {

@@ -16,6 +16,9 @@ _gsk() {
             ",$1")
                 cmd="gsk"
                 ;;
+            gsk,bench)
+                cmd="gsk__subcmd__bench"
+                ;;
             gsk,cleanup)
                 cmd="gsk__subcmd__cleanup"
                 ;;
@@ -34,6 +37,12 @@ _gsk() {
             gsk,verify-gl)
                 cmd="gsk__subcmd__verify__subcmd__gl"
                 ;;
+            gsk,view)
+                cmd="gsk__subcmd__view"
+                ;;
+            gsk__subcmd__help,bench)
+                cmd="gsk__subcmd__help__subcmd__bench"
+                ;;
             gsk__subcmd__help,cleanup)
                 cmd="gsk__subcmd__help__subcmd__cleanup"
                 ;;
@@ -51,6 +60,9 @@ _gsk() {
                 ;;
             gsk__subcmd__help,verify-gl)
                 cmd="gsk__subcmd__help__subcmd__verify__subcmd__gl"
+                ;;
+            gsk__subcmd__help,view)
+                cmd="gsk__subcmd__help__subcmd__view"
                 ;;
             gsk__subcmd__help__subcmd__lease,run)
                 cmd="gsk__subcmd__help__subcmd__lease__subcmd__run"
@@ -74,7 +86,7 @@ _gsk() {
 
     case "${cmd}" in
         gsk)
-            opts="-q -v -h -V --format --color --json --quiet --verbose --config --print-config --help --version serve lease nvenc-status cleanup verify-gl help"
+            opts="-q -v -h -V --format --color --json --csv --quiet --verbose --config --print-config --help --version serve lease nvenc-status cleanup verify-gl view bench help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -99,8 +111,118 @@ _gsk() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        gsk__subcmd__bench)
+            opts="-q -v -h --source --size --fps --frames --warmup --passes --encoder --codec --bitrate --jpeg-quality --gpu --slots --viewers --streams --browser --target --baseline --save-baseline --fail-on --budget --plot --html --format --color --json --csv --quiet --verbose --config --print-config --help capture convert encode decode pipeline network glass density lease all"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --source)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --size)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --fps)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --frames)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --warmup)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --passes)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --encoder)
+                    COMPREPLY=($(compgen -W "auto nvenc nvjpeg openh264 jpeg" -- "${cur}"))
+                    return 0
+                    ;;
+                --codec)
+                    COMPREPLY=($(compgen -W "h264 hevc av1 jpeg" -- "${cur}"))
+                    return 0
+                    ;;
+                --bitrate)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --jpeg-quality)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --gpu)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --slots)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --viewers)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --streams)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --browser)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --target)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --baseline)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --save-baseline)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --fail-on)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --plot)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --html)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --format)
+                    COMPREPLY=($(compgen -W "table json jsonl csv" -- "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         gsk__subcmd__cleanup)
-            opts="-q -v -h --grace --leases --kill --format --color --json --quiet --verbose --config --print-config --help"
+            opts="-q -v -h --grace --leases --kill --format --color --json --csv --quiet --verbose --config --print-config --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -130,8 +252,22 @@ _gsk() {
             return 0
             ;;
         gsk__subcmd__help)
-            opts="serve lease nvenc-status cleanup verify-gl help"
+            opts="serve lease nvenc-status cleanup verify-gl view bench help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        gsk__subcmd__help__subcmd__bench)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -241,8 +377,22 @@ _gsk() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        gsk__subcmd__help__subcmd__view)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         gsk__subcmd__lease)
-            opts="-q -v -h --format --color --json --quiet --verbose --config --print-config --help run help"
+            opts="-q -v -h --format --color --json --csv --quiet --verbose --config --print-config --help run help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -310,7 +460,7 @@ _gsk() {
             return 0
             ;;
         gsk__subcmd__lease__subcmd__run)
-            opts="-q -v -h --slots --wait --instance-id --format --color --json --quiet --verbose --config --print-config --help"
+            opts="-q -v -h --slots --wait --instance-id --format --color --json --csv --quiet --verbose --config --print-config --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -348,7 +498,7 @@ _gsk() {
             return 0
             ;;
         gsk__subcmd__nvenc__subcmd__status)
-            opts="-q -v -h --workers --base-port --host --worker --timeout --slots --watch --probe --format --color --json --quiet --verbose --config --print-config --help"
+            opts="-q -v -h --workers --base-port --host --worker --timeout --slots --watch --probe --format --color --json --csv --quiet --verbose --config --print-config --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -402,7 +552,7 @@ _gsk() {
             return 0
             ;;
         gsk__subcmd__serve)
-            opts="-q -v -h --listen --source --size --fps --pixel-format --loop --restart --encoder --codec --bitrate --jpeg-quality --gpu --slots --when-full --nvenc-preset --intra-refresh --nvenc-input --token-file --allow-host --allow-origin --input --max-viewers --instance-id --format --color --json --quiet --verbose --config --print-config --help"
+            opts="-q -v -h --listen --source --size --fps --pixel-format --loop --restart --encoder --codec --bitrate --jpeg-quality --gpu --slots --when-full --nvenc-preset --intra-refresh --nvenc-input --token-file --allow-host --allow-origin --input --max-viewers --instance-id --format --color --json --csv --quiet --verbose --config --print-config --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -520,7 +670,7 @@ _gsk() {
             return 0
             ;;
         gsk__subcmd__verify__subcmd__gl)
-            opts="-q -v -h --gpu --timeout --slots --only --skip --exports --bundle --format --color --json --quiet --verbose --config --print-config --help"
+            opts="-q -v -h --gpu --timeout --slots --only --skip --exports --bundle --format --color --json --csv --quiet --verbose --config --print-config --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -547,6 +697,76 @@ _gsk() {
                     return 0
                     ;;
                 --bundle)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --format)
+                    COMPREPLY=($(compgen -W "table json jsonl csv" -- "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        gsk__subcmd__view)
+            opts="-q -v -h --via --codec --viewers --decode --timeout --token-file --seconds --frames --snapshot --record --max-stall --format --color --json --csv --quiet --verbose --config --print-config --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --via)
+                    COMPREPLY=($(compgen -W "ws mp4 mjpeg" -- "${cur}"))
+                    return 0
+                    ;;
+                --codec)
+                    COMPREPLY=($(compgen -W "h264 hevc av1 jpeg" -- "${cur}"))
+                    return 0
+                    ;;
+                --viewers)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --decode)
+                    COMPREPLY=($(compgen -W "first all none" -- "${cur}"))
+                    return 0
+                    ;;
+                --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --token-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --seconds)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --frames)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --snapshot)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --record)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-stall)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_gsk_global_optspecs
-    string join \n format= color= json q/quiet v/verbose config= print-config h/help V/version
+    string join \n format= color= json csv q/quiet v/verbose config= print-config h/help V/version
 end
 
 function __fish_gsk_needs_command
@@ -33,6 +33,7 @@ always\t'Wherever it goes'
 never\t'Not at all'"
 complete -c gsk -n "__fish_gsk_needs_command" -l config -d 'Settings file to read in place of ./gsk.yaml; it is trusted with programs and addresses' -r -F
 complete -c gsk -n "__fish_gsk_needs_command" -l json -d 'Short for --format json'
+complete -c gsk -n "__fish_gsk_needs_command" -l csv -d 'Short for --format csv'
 complete -c gsk -n "__fish_gsk_needs_command" -s q -l quiet -d 'Say only what failed'
 complete -c gsk -n "__fish_gsk_needs_command" -s v -l verbose -d 'Log more; twice for everything'
 complete -c gsk -n "__fish_gsk_needs_command" -l print-config -d 'Print every setting and where it came from, and end'
@@ -43,6 +44,8 @@ complete -c gsk -n "__fish_gsk_needs_command" -f -a "lease" -d 'The machine\'s e
 complete -c gsk -n "__fish_gsk_needs_command" -f -a "nvenc-status" -d 'Who holds the encoder sessions, how many there are, and what each worker does and why'
 complete -c gsk -n "__fish_gsk_needs_command" -f -a "cleanup" -d 'What dead owners left of encoder slots: says what it is and, where asked to, cleans it up'
 complete -c gsk -n "__fish_gsk_needs_command" -f -a "verify-gl" -d 'Proves that OpenGL\'s pixels reach CUDA on this host, byte for byte, or says which step fails and what to do'
+complete -c gsk -n "__fish_gsk_needs_command" -f -a "view" -d 'Watch a worker without a browser, and measure what arrives: rates, gaps, latency, joins'
+complete -c gsk -n "__fish_gsk_needs_command" -f -a "bench" -d 'Where every millisecond goes, from capture to a viewer\'s hands, and a gate for CI'
 complete -c gsk -n "__fish_gsk_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c gsk -n "__fish_gsk_using_subcommand serve" -l listen -d 'Address and port to listen on; a port alone means 127.0.0.1 [default: 127.0.0.1:5000]' -r
 complete -c gsk -n "__fish_gsk_using_subcommand serve" -l source -d 'What to show: "scene", "-" for standard input, or a .y4m file [default: scene]' -r
@@ -81,8 +84,8 @@ p5\t''
 p6\t''
 p7\t''"
 complete -c gsk -n "__fish_gsk_using_subcommand serve" -l intra-refresh -d 'Refresh the whole picture every so many frames, a part with each, 2 to 3600; NVENC only [default: never]' -r
-complete -c gsk -n "__fish_gsk_using_subcommand serve" -l nvenc-input -d 'What NVENC is given: nv12, converted by gsk to BT.709, or argb, which its engine converts to BT.601 [default: nv12]' -r -f -a "nv12\t'BT.709, limited range, converted by us'
-argb\t'RGB, as bytes R, G, B and one that is not looked at (`NV_ENC_BUFFER_FORMAT_ABGR`, which names the bytes of a word from its highest down): how gsk\'s pictures lie on a device. The engine converts it by the matrix of BT.601, limited range, whatever is asked for (moq-dev/moq\'s encoder declares it so, and reads it back), and the stream says that'"
+complete -c gsk -n "__fish_gsk_using_subcommand serve" -l nvenc-input -d 'What NVENC is given: nv12, converted by gsk to BT.709, or argb, which its engine converts to BT.601 [default: nv12]' -r -f -a "nv12\t'Converted by gsk, by BT.709 to limited range'
+argb\t'RGB, which the engine converts itself, by BT.601 to limited range'"
 complete -c gsk -n "__fish_gsk_using_subcommand serve" -l token-file -d 'File that holds the access token (or set GSK_TOKEN)' -r
 complete -c gsk -n "__fish_gsk_using_subcommand serve" -l allow-host -d 'Host name to accept beside this machine\'s own; may be repeated' -r
 complete -c gsk -n "__fish_gsk_using_subcommand serve" -l allow-origin -d 'Origin of pages to accept beside our own, such as https://example.org; may be repeated' -r
@@ -99,6 +102,7 @@ always\t'Wherever it goes'
 never\t'Not at all'"
 complete -c gsk -n "__fish_gsk_using_subcommand serve" -l config -d 'Settings file to read in place of ./gsk.yaml; it is trusted with programs and addresses' -r -F
 complete -c gsk -n "__fish_gsk_using_subcommand serve" -l json -d 'Short for --format json'
+complete -c gsk -n "__fish_gsk_using_subcommand serve" -l csv -d 'Short for --format csv'
 complete -c gsk -n "__fish_gsk_using_subcommand serve" -s q -l quiet -d 'Say only what failed'
 complete -c gsk -n "__fish_gsk_using_subcommand serve" -s v -l verbose -d 'Log more; twice for everything'
 complete -c gsk -n "__fish_gsk_using_subcommand serve" -l print-config -d 'Print every setting and where it came from, and end'
@@ -112,6 +116,7 @@ always\t'Wherever it goes'
 never\t'Not at all'"
 complete -c gsk -n "__fish_gsk_using_subcommand lease; and not __fish_seen_subcommand_from run help" -l config -d 'Settings file to read in place of ./gsk.yaml; it is trusted with programs and addresses' -r -F
 complete -c gsk -n "__fish_gsk_using_subcommand lease; and not __fish_seen_subcommand_from run help" -l json -d 'Short for --format json'
+complete -c gsk -n "__fish_gsk_using_subcommand lease; and not __fish_seen_subcommand_from run help" -l csv -d 'Short for --format csv'
 complete -c gsk -n "__fish_gsk_using_subcommand lease; and not __fish_seen_subcommand_from run help" -s q -l quiet -d 'Say only what failed'
 complete -c gsk -n "__fish_gsk_using_subcommand lease; and not __fish_seen_subcommand_from run help" -s v -l verbose -d 'Log more; twice for everything'
 complete -c gsk -n "__fish_gsk_using_subcommand lease; and not __fish_seen_subcommand_from run help" -l print-config -d 'Print every setting and where it came from, and end'
@@ -130,6 +135,7 @@ always\t'Wherever it goes'
 never\t'Not at all'"
 complete -c gsk -n "__fish_gsk_using_subcommand lease; and __fish_seen_subcommand_from run" -l config -d 'Settings file to read in place of ./gsk.yaml; it is trusted with programs and addresses' -r -F
 complete -c gsk -n "__fish_gsk_using_subcommand lease; and __fish_seen_subcommand_from run" -l json -d 'Short for --format json'
+complete -c gsk -n "__fish_gsk_using_subcommand lease; and __fish_seen_subcommand_from run" -l csv -d 'Short for --format csv'
 complete -c gsk -n "__fish_gsk_using_subcommand lease; and __fish_seen_subcommand_from run" -s q -l quiet -d 'Say only what failed'
 complete -c gsk -n "__fish_gsk_using_subcommand lease; and __fish_seen_subcommand_from run" -s v -l verbose -d 'Log more; twice for everything'
 complete -c gsk -n "__fish_gsk_using_subcommand lease; and __fish_seen_subcommand_from run" -l print-config -d 'Print every setting and where it came from, and end'
@@ -153,6 +159,7 @@ never\t'Not at all'"
 complete -c gsk -n "__fish_gsk_using_subcommand nvenc-status" -l config -d 'Settings file to read in place of ./gsk.yaml; it is trusted with programs and addresses' -r -F
 complete -c gsk -n "__fish_gsk_using_subcommand nvenc-status" -l probe -d 'First find the machine\'s real limit: open encoder sessions until the driver refuses one, close them all, and keep the answer for all who take slots with this driver; nobody else gets a slot meanwhile'
 complete -c gsk -n "__fish_gsk_using_subcommand nvenc-status" -l json -d 'Short for --format json'
+complete -c gsk -n "__fish_gsk_using_subcommand nvenc-status" -l csv -d 'Short for --format csv'
 complete -c gsk -n "__fish_gsk_using_subcommand nvenc-status" -s q -l quiet -d 'Say only what failed'
 complete -c gsk -n "__fish_gsk_using_subcommand nvenc-status" -s v -l verbose -d 'Log more; twice for everything'
 complete -c gsk -n "__fish_gsk_using_subcommand nvenc-status" -l print-config -d 'Print every setting and where it came from, and end'
@@ -169,12 +176,13 @@ complete -c gsk -n "__fish_gsk_using_subcommand cleanup" -l config -d 'Settings 
 complete -c gsk -n "__fish_gsk_using_subcommand cleanup" -l leases -d 'Clear the records that dead owners left in free slots'
 complete -c gsk -n "__fish_gsk_using_subcommand cleanup" -l kill -d 'End the processes that hold slots whose owners are dead: SIGTERM, --grace, SIGKILL'
 complete -c gsk -n "__fish_gsk_using_subcommand cleanup" -l json -d 'Short for --format json'
+complete -c gsk -n "__fish_gsk_using_subcommand cleanup" -l csv -d 'Short for --format csv'
 complete -c gsk -n "__fish_gsk_using_subcommand cleanup" -s q -l quiet -d 'Say only what failed'
 complete -c gsk -n "__fish_gsk_using_subcommand cleanup" -s v -l verbose -d 'Log more; twice for everything'
 complete -c gsk -n "__fish_gsk_using_subcommand cleanup" -l print-config -d 'Print every setting and where it came from, and end'
 complete -c gsk -n "__fish_gsk_using_subcommand cleanup" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c gsk -n "__fish_gsk_using_subcommand verify-gl" -l gpu -d 'The GPU, by nvidia-smi\'s index, by UUID or by PCI address [default: CUDA\'s first]' -r
-complete -c gsk -n "__fish_gsk_using_subcommand verify-gl" -l timeout -d 'How long the driver may take to initialise, each other step a fifth of it, such as 30s [default: 15s]' -r
+complete -c gsk -n "__fish_gsk_using_subcommand verify-gl" -l timeout -d 'How long the driver may take to initialise, each other step a fifth of it, such as 30s, 1s at least [default: 15s]' -r
 complete -c gsk -n "__fish_gsk_using_subcommand verify-gl" -l slots -d 'Encoder sessions that this machine bears, all its programs together, 0 to 1024 [default: by board and driver]' -r
 complete -c gsk -n "__fish_gsk_using_subcommand verify-gl" -l only -d 'Make only these checks, and those that they need' -r -f -a "driver\t''
 nvml\t''
@@ -221,14 +229,92 @@ never\t'Not at all'"
 complete -c gsk -n "__fish_gsk_using_subcommand verify-gl" -l config -d 'Settings file to read in place of ./gsk.yaml; it is trusted with programs and addresses' -r -F
 complete -c gsk -n "__fish_gsk_using_subcommand verify-gl" -l exports -d 'Print, for a shell, the variables by which other programs choose the same GPU, and nothing else'
 complete -c gsk -n "__fish_gsk_using_subcommand verify-gl" -l json -d 'Short for --format json'
+complete -c gsk -n "__fish_gsk_using_subcommand verify-gl" -l csv -d 'Short for --format csv'
 complete -c gsk -n "__fish_gsk_using_subcommand verify-gl" -s q -l quiet -d 'Say only what failed'
 complete -c gsk -n "__fish_gsk_using_subcommand verify-gl" -s v -l verbose -d 'Log more; twice for everything'
 complete -c gsk -n "__fish_gsk_using_subcommand verify-gl" -l print-config -d 'Print every setting and where it came from, and end'
 complete -c gsk -n "__fish_gsk_using_subcommand verify-gl" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c gsk -n "__fish_gsk_using_subcommand help; and not __fish_seen_subcommand_from serve lease nvenc-status cleanup verify-gl help" -f -a "serve" -d 'Stream a source to browsers: captured and encoded once, watched by many'
-complete -c gsk -n "__fish_gsk_using_subcommand help; and not __fish_seen_subcommand_from serve lease nvenc-status cleanup verify-gl help" -f -a "lease" -d 'The machine\'s encoder slots, for programs that are not gsk'
-complete -c gsk -n "__fish_gsk_using_subcommand help; and not __fish_seen_subcommand_from serve lease nvenc-status cleanup verify-gl help" -f -a "nvenc-status" -d 'Who holds the encoder sessions, how many there are, and what each worker does and why'
-complete -c gsk -n "__fish_gsk_using_subcommand help; and not __fish_seen_subcommand_from serve lease nvenc-status cleanup verify-gl help" -f -a "cleanup" -d 'What dead owners left of encoder slots: says what it is and, where asked to, cleans it up'
-complete -c gsk -n "__fish_gsk_using_subcommand help; and not __fish_seen_subcommand_from serve lease nvenc-status cleanup verify-gl help" -f -a "verify-gl" -d 'Proves that OpenGL\'s pixels reach CUDA on this host, byte for byte, or says which step fails and what to do'
-complete -c gsk -n "__fish_gsk_using_subcommand help; and not __fish_seen_subcommand_from serve lease nvenc-status cleanup verify-gl help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c gsk -n "__fish_gsk_using_subcommand view" -l via -d 'Which way the pictures come [default: ws, or what URL names]' -r -f -a "ws\t'The WebSocket that the page uses: units with their times'
+mp4\t'Fragmented MP4 of H.264, /stream.mp4'
+mjpeg\t'Multipart JPEG, /stream.mjpg'"
+complete -c gsk -n "__fish_gsk_using_subcommand view" -l codec -d 'What to ask for by /ws [default: the worker\'s own choice]' -r -f -a "h264\t''
+hevc\t''
+av1\t''
+jpeg\t''"
+complete -c gsk -n "__fish_gsk_using_subcommand view" -l viewers -d 'As many viewers at once, 1 to 1000 [default: 1]' -r
+complete -c gsk -n "__fish_gsk_using_subcommand view" -l decode -d 'Whose frames are decoded [default: first]' -r -f -a "first\t'The first viewer\'s'
+all\t'Every viewer\'s, each on a thread of its own'
+none\t'Nobody\'s: units are only received'"
+complete -c gsk -n "__fish_gsk_using_subcommand view" -l timeout -d 'How long connections and first pictures may take, such as 30s [default: 10s]' -r
+complete -c gsk -n "__fish_gsk_using_subcommand view" -l token-file -d 'File that holds the access token (or set GSK_TOKEN)' -r
+complete -c gsk -n "__fish_gsk_using_subcommand view" -l seconds -d 'End after so many seconds, counted from when everybody is in [default: never]' -r
+complete -c gsk -n "__fish_gsk_using_subcommand view" -l frames -d 'End after so many frames of the first viewer [default: never]' -r
+complete -c gsk -n "__fish_gsk_using_subcommand view" -l snapshot -d 'Save a picture, a .png or .jpg: the first, and end; with --seconds, --frames or --record the last' -r -F
+complete -c gsk -n "__fish_gsk_using_subcommand view" -l record -d 'Record the first viewer\'s stream: a .mp4 or .h264, or a .mjpeg of JPEG pictures' -r -F
+complete -c gsk -n "__fish_gsk_using_subcommand view" -l max-stall -d 'Exit code 1 where nothing came for longer, such as 200ms' -r
+complete -c gsk -n "__fish_gsk_using_subcommand view" -l format -d 'How to print data [default: table]' -r -f -a "table\t'For people: aligned columns'
+json\t'One indented document'
+jsonl\t'One document a line'
+csv\t'RFC 4180, with a heading line; several tables are told apart by the first column'"
+complete -c gsk -n "__fish_gsk_using_subcommand view" -l color -d 'When to colour; NO_COLOR is heeded [default: auto]' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set or TERM is "dumb"'
+always\t'Wherever it goes'
+never\t'Not at all'"
+complete -c gsk -n "__fish_gsk_using_subcommand view" -l config -d 'Settings file to read in place of ./gsk.yaml; it is trusted with programs and addresses' -r -F
+complete -c gsk -n "__fish_gsk_using_subcommand view" -l json -d 'Short for --format json'
+complete -c gsk -n "__fish_gsk_using_subcommand view" -l csv -d 'Short for --format csv'
+complete -c gsk -n "__fish_gsk_using_subcommand view" -s q -l quiet -d 'Say only what failed'
+complete -c gsk -n "__fish_gsk_using_subcommand view" -s v -l verbose -d 'Log more; twice for everything'
+complete -c gsk -n "__fish_gsk_using_subcommand view" -l print-config -d 'Print every setting and where it came from, and end'
+complete -c gsk -n "__fish_gsk_using_subcommand view" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c gsk -n "__fish_gsk_using_subcommand bench" -l source -d 'Pictures: "scene", "noise" (the hardest), "still" (the easiest), or a .y4m file [default: scene]' -r
+complete -c gsk -n "__fish_gsk_using_subcommand bench" -l size -d '720p, 1080p, 1440p, 4K, or WxH; may be repeated [default: 720p; a file has its own]' -r
+complete -c gsk -n "__fish_gsk_using_subcommand bench" -l fps -d 'Frames per second, 1 to 240, such as 29.97 [default: 30]' -r
+complete -c gsk -n "__fish_gsk_using_subcommand bench" -l frames -d 'Frames that count, of each case; of encoders and decoders in up to 20 rounds, 1 to 100000 [default: 200]' -r
+complete -c gsk -n "__fish_gsk_using_subcommand bench" -l warmup -d 'Frames before them that do not, anew whenever an encoder or decoder is opened, 0 to 10000 [default: 10]' -r
+complete -c gsk -n "__fish_gsk_using_subcommand bench" -l passes -d 'Run all cases as often, 1 to 1000, and put their samples together: what a machine does from one minute to the next then shows in the intervals [default: 1]' -r
+complete -c gsk -n "__fish_gsk_using_subcommand bench" -l encoder -d 'Encoder; auto measures each, and streams by the best [default: auto]' -r -f -a "auto\t'The first that works of those below, for each codec; JPEG instead of H.264 where that is too slow'
+nvenc\t'H.264, HEVC and AV1 by the GPU\'s encoder'
+nvjpeg\t'JPEG by the GPU'
+openh264\t'H.264 by the CPU'
+jpeg\t'JPEG by the CPU'"
+complete -c gsk -n "__fish_gsk_using_subcommand bench" -l codec -d 'Only this codec [default: all; a pipeline has its encoder\'s]' -r -f -a "h264\t''
+hevc\t''
+av1\t''
+jpeg\t''"
+complete -c gsk -n "__fish_gsk_using_subcommand bench" -l bitrate -d 'Bits per second, 100k to 200M [default: 4M]' -r
+complete -c gsk -n "__fish_gsk_using_subcommand bench" -l jpeg-quality -d 'Quality of JPEG pictures, 1 to 100, or auto: as the bit rate allows [default: auto]' -r
+complete -c gsk -n "__fish_gsk_using_subcommand bench" -l gpu -d 'The GPU that draws the scene and encodes, by nvidia-smi\'s index, by UUID or by PCI address [default: the first that can]' -r
+complete -c gsk -n "__fish_gsk_using_subcommand bench" -l slots -d 'Encoder sessions that this machine bears, all its programs together, 0 to 1024 [default: by board and driver]' -r
+complete -c gsk -n "__fish_gsk_using_subcommand bench" -l viewers -d 'Viewers of "network", 1 to 1000 [default: 1]' -r
+complete -c gsk -n "__fish_gsk_using_subcommand bench" -l streams -d 'The most streams that "density" tries, 1 to 256 [default: 64]' -r
+complete -c gsk -n "__fish_gsk_using_subcommand bench" -l browser -d 'The Chromium that "glass" watches with [default: chromium, google-chrome or chrome on the PATH]' -r
+complete -c gsk -n "__fish_gsk_using_subcommand bench" -l target -d 'What a stage may take, of its 95th percentile, such as encode=5; may be repeated [default: capture=2, encode=3, network=10, decode=5, total=20]' -r
+complete -c gsk -n "__fish_gsk_using_subcommand bench" -l baseline -d 'Compare with an older run, by ratios with their 95 % intervals' -r -F
+complete -c gsk -n "__fish_gsk_using_subcommand bench" -l save-baseline -d 'Keep this run, samples and all, as JSON for --baseline; may be the same file' -r -F
+complete -c gsk -n "__fish_gsk_using_subcommand bench" -l fail-on -d 'Exit 1 where a rule is broken, such as encode.p99>+10%, encode.p99>+0.5ms or pipeline.p95>20ms; may be repeated' -r
+complete -c gsk -n "__fish_gsk_using_subcommand bench" -l plot -d 'Write pictures: latency over time, its distribution, and stages stacked by percentile' -r -F
+complete -c gsk -n "__fish_gsk_using_subcommand bench" -l html -d 'Write all as one page that needs nothing else' -r -F
+complete -c gsk -n "__fish_gsk_using_subcommand bench" -l format -d 'How to print data [default: table]' -r -f -a "table\t'For people: aligned columns'
+json\t'One indented document'
+jsonl\t'One document a line'
+csv\t'RFC 4180, with a heading line; several tables are told apart by the first column'"
+complete -c gsk -n "__fish_gsk_using_subcommand bench" -l color -d 'When to colour; NO_COLOR is heeded [default: auto]' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set or TERM is "dumb"'
+always\t'Wherever it goes'
+never\t'Not at all'"
+complete -c gsk -n "__fish_gsk_using_subcommand bench" -l config -d 'Settings file to read in place of ./gsk.yaml; it is trusted with programs and addresses' -r -F
+complete -c gsk -n "__fish_gsk_using_subcommand bench" -l budget -d 'Exit 1 where a stage misses its target of the budget'
+complete -c gsk -n "__fish_gsk_using_subcommand bench" -l json -d 'Short for --format json'
+complete -c gsk -n "__fish_gsk_using_subcommand bench" -l csv -d 'Short for --format csv'
+complete -c gsk -n "__fish_gsk_using_subcommand bench" -s q -l quiet -d 'Say only what failed'
+complete -c gsk -n "__fish_gsk_using_subcommand bench" -s v -l verbose -d 'Log more; twice for everything'
+complete -c gsk -n "__fish_gsk_using_subcommand bench" -l print-config -d 'Print every setting and where it came from, and end'
+complete -c gsk -n "__fish_gsk_using_subcommand bench" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c gsk -n "__fish_gsk_using_subcommand help; and not __fish_seen_subcommand_from serve lease nvenc-status cleanup verify-gl view bench help" -f -a "serve" -d 'Stream a source to browsers: captured and encoded once, watched by many'
+complete -c gsk -n "__fish_gsk_using_subcommand help; and not __fish_seen_subcommand_from serve lease nvenc-status cleanup verify-gl view bench help" -f -a "lease" -d 'The machine\'s encoder slots, for programs that are not gsk'
+complete -c gsk -n "__fish_gsk_using_subcommand help; and not __fish_seen_subcommand_from serve lease nvenc-status cleanup verify-gl view bench help" -f -a "nvenc-status" -d 'Who holds the encoder sessions, how many there are, and what each worker does and why'
+complete -c gsk -n "__fish_gsk_using_subcommand help; and not __fish_seen_subcommand_from serve lease nvenc-status cleanup verify-gl view bench help" -f -a "cleanup" -d 'What dead owners left of encoder slots: says what it is and, where asked to, cleans it up'
+complete -c gsk -n "__fish_gsk_using_subcommand help; and not __fish_seen_subcommand_from serve lease nvenc-status cleanup verify-gl view bench help" -f -a "verify-gl" -d 'Proves that OpenGL\'s pixels reach CUDA on this host, byte for byte, or says which step fails and what to do'
+complete -c gsk -n "__fish_gsk_using_subcommand help; and not __fish_seen_subcommand_from serve lease nvenc-status cleanup verify-gl view bench help" -f -a "view" -d 'Watch a worker without a browser, and measure what arrives: rates, gaps, latency, joins'
+complete -c gsk -n "__fish_gsk_using_subcommand help; and not __fish_seen_subcommand_from serve lease nvenc-status cleanup verify-gl view bench help" -f -a "bench" -d 'Where every millisecond goes, from capture to a viewer\'s hands, and a gate for CI'
+complete -c gsk -n "__fish_gsk_using_subcommand help; and not __fish_seen_subcommand_from serve lease nvenc-status cleanup verify-gl view bench help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c gsk -n "__fish_gsk_using_subcommand help; and __fish_seen_subcommand_from lease" -f -a "run" -d 'Run an encoder program, such as ffmpeg with h264_nvenc, with one of the machine\'s encoder slots'

@@ -45,6 +45,7 @@ pub struct Guarded {
     /// Closing it ends the program and its descendants.
     leash: UnixStream,
     program: Option<OwnedFd>,
+    pid: Option<u32>,
     /// Its end was waited for, as long as that is worth while.
     ended: bool,
 }
@@ -107,9 +108,10 @@ impl Guarded {
         }
         let guard = command.spawn().map_err(failed)?;
         drop(far);
-        let mut guarded = Guarded { guard, leash, program: None, ended: false };
+        let mut guarded = Guarded { guard, leash, program: None, pid: None, ended: false };
         match guarded.hear() {
             Ok(pid @ 0..) => {
+                guarded.pid = u32::try_from(pid).ok();
                 guarded.program =
                     Pid::from_raw(pid).and_then(|pid| rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok());
                 Ok(guarded)
@@ -123,6 +125,11 @@ impl Guarded {
         let mut number = [0; 4];
         self.leash.read_exact(&mut number)?;
         Ok(i32::from_ne_bytes(number))
+    }
+
+    /// The program's process.
+    pub fn pid(&self) -> Option<u32> {
+        self.pid
     }
 
     /// Waits for the program's end.

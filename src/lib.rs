@@ -9,16 +9,17 @@
 //! ```text
 //! 7  cli        clap definitions, one file a command: parse, call, print
 //! 6  doctor     who holds the encoder sessions, and why; what dead owners left, and ending it
+//!    bench      where the time goes: cases over the pipeline, statistics, baselines, gates, reports
 //! 5  serve      one worker over the network: HTTP, WebSocket, MP4, JPEG; who may talk to it; the viewer page
-//!    client     the other end: reads a worker's /status
-//! 4  pipeline   source -> newest frame -> encoder -> broadcast; timing
+//!    client     the other end: reads a worker's /status, watches and measures its streams
+//! 4  pipeline   source -> newest frame -> encoder -> broadcast; decoders; timing
 //! 3  gpu        what the machine has, loaded at run time: NVML, the table of boards; EGL, CUDA, NVENC, nvJPEG
 //! 2  lease      encoder slots across processes; how many there are is an argument
 //! 1  wire       pure types of what crosses a process: /status, gsk.v1 messages, input events, lease records
 //! 0  output error exit config clock child proc
 //! ```
 //!
-//! The numbers leave room for what stands between: containers and profiling beside `serve` (5), benches beside `doctor` (6).
+//! The numbers leave room for what stands between: containers and profiling beside `serve` (5).
 //!
 //! # The road of one frame
 //!
@@ -61,11 +62,13 @@
 //!
 //! - Nothing runs while nobody watches, but a program that feeds us, which runs from start to end.
 //! - Pure cores, thin edges: `queue`, `cadence`, `rate`, `lane`, `mp4`, `h264`, `timing`, the pacer, the gate, the slots' broker, what an
-//!   inventory means and what is to be cleaned up take time and facts as arguments, and are tested as tables of scenarios.
+//!   inventory means, what is to be cleaned up, and a bench's statistics and gates take time and facts as arguments, and are
+//!   tested as tables of scenarios.
 //! - A program that gsk starts never outlives it ([`child`]).
 //! - Errors say what failed, why, and what to run ([`error`]); each kind has its exit code ([`exit`]).
 //! - Settings know where they came from ([`config`]); standard output is data, standard error messages ([`output`]).
 
+pub mod bench;
 pub mod child;
 pub mod cli;
 pub mod client;

@@ -32,6 +32,82 @@ fn parse(stat: &[u8]) -> Option<Stat> {
     Some(Stat { parent, start, ended: matches!(state, "Z" | "X") })
 }
 
+/// CPU time of the whole machine since boot, s (proc_stat(5)).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Ticks {
+    /// Of all programs and the kernel, all cores together.
+    pub busy: f64,
+    /// What a hypervisor gave to others.
+    pub stolen: f64,
+    pub cores: usize,
+}
+
+impl Ticks {
+    /// As of now; `None` where the kernel does not tell.
+    pub fn machine() -> Option<Ticks> {
+        ticks(&fs::read_to_string("/proc/stat").ok()?, rustix::param::clock_ticks_per_second() as f64)
+    }
+}
+
+/// The first line is `cpu USER NICE SYSTEM IDLE IOWAIT IRQ SOFTIRQ STEAL …`, in ticks; then comes one for each core.
+fn ticks(stat: &str, per_second: f64) -> Option<Ticks> {
+    let fields: Vec<f64> =
+        stat.lines().next()?.strip_prefix("cpu ")?.split_ascii_whitespace().flat_map(str::parse).collect();
+    let [user, nice, system, _idle, _iowait, irq, softirq, stolen, ..] = fields[..] else { return None };
+    let is_core = |line: &&str| line.starts_with("cpu") && !line.starts_with("cpu ");
+    Some(Ticks {
+        busy: (user + nice + system + irq + softirq) / per_second,
+        stolen: stolen / per_second,
+        cores: stat.lines().filter(is_core).count(),
+    })
+}
+
+/// This process's resident memory, and the most that it has been since [`forget_peak`], bytes.
+pub fn resident() -> Option<(u64, u64)> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let of = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+        Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
+    };
+    Some((of("VmRSS:")?, of("VmHWM:")?))
+}
+
+/// What a process has used of the processor, all its threads, µs, and its resident memory, bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Usage {
+    pub cpu_us: u64,
+    pub resident: u64,
+}
+
+/// As of now; `None` where there is no such process.
+pub fn usage(pid: u32) -> Option<Usage> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // Behind the name come the state (field 3) and numbers: 14 and 15 are the ticks used, 24 the resident pages.
+    let fields: Vec<&str> = stat[stat.rfind(')')? + 1..].split_ascii_whitespace().collect();
+    let number = |at: usize| fields.get(at - 3)?.parse::<u64>().ok();
+    let ticks = number(14)? + number(15)?;
+    Some(Usage {
+        cpu_us: ticks * 1_000_000 / rustix::param::clock_ticks_per_second(),
+        resident: number(24)? * rustix::param::page_size() as u64,
+    })
+}
+
+/// Memory that programs could still have, and all there is, bytes (proc_meminfo(5)).
+pub fn memory() -> Option<(u64, u64)> {
+    let text = fs::read_to_string("/proc/meminfo").ok()?;
+    let of = |name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+        Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
+    };
+    Some((of("MemAvailable:")?, of("MemTotal:")?))
+}
+
+/// Begins the peak of [`resident`] anew; `false` where the kernel does not allow it.
+pub fn forget_peak() -> bool {
+    // proc_pid_clear_refs(5): 5 sets the peak to what is resident now.
+    fs::write("/proc/self/clear_refs", "5").is_ok()
+}
+
 /// A process, its `parent`, and so on, init excepted. They are seen one after another while processes come and go: a bound
 /// keeps a loop from lasting.
 pub fn line(pid: u32, parent: impl Fn(u32) -> Option<u32>) -> impl Iterator<Item = u32> {
@@ -121,6 +197,20 @@ fn named_in(passwd: &str, user: u32) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_machines_time_is_read_by_its_fields() {
+        let got = ticks("cpu  100 20 30 1000 5 1 2 7 0 0\ncpu0 50 10 15 500 3 1 1 4 0 0\ncpu1 50 10\nintr 5\n", 10.0);
+        assert_eq!(got, Some(Ticks { busy: 15.3, stolen: 0.7, cores: 2 }));
+        assert_eq!(ticks("cpu 1 2\n", 100.0), None);
+        assert_eq!(ticks("", 100.0), None);
+    }
+
+    #[test]
+    fn resident_memory_is_known_and_its_peak_is_no_less() {
+        let (now, peak) = resident().unwrap();
+        assert!(now > 100_000 && peak >= now);
+    }
 
     #[test]
     fn a_name_may_hold_anything() {

@@ -154,7 +154,7 @@ fn it_holds_what_a_report_needs_and_nothing_that_is_somebodys() {
 
     let config = json("config.json");
     let commands: Vec<&str> = config.as_array().unwrap().iter().filter_map(|one| one["command"].as_str()).collect();
-    assert_eq!(commands, ["serve", "lease", "nvenc-status", "cleanup", "verify-gl"]);
+    assert_eq!(commands, ["serve", "lease", "nvenc-status", "cleanup", "verify-gl", "view", "bench"]);
     let serve = config[0]["values"].as_array().unwrap();
     let value = |key: &str| &serve.iter().find(|row| row["key"] == key).unwrap()["value"];
     assert_eq!((value("token"), value("fps")), (&"set (hidden)".into(), &30.0.into()));
@@ -172,6 +172,9 @@ fn no_file_is_replaced() {
     let (code, said) = run(&place.bundle());
     assert_eq!(code, Some(2), "{said}");
     assert!(said.contains("is there already") && said.contains("hint: take another name"), "{said}");
+    // Nobody is told to remove a folder.
+    let (code, said) = run(place.bundle().parent().unwrap());
+    assert!(code == Some(2) && said.contains("is a folder") && !said.contains("rm "), "{said}");
     assert_eq!(fs::read(place.bundle()).unwrap(), b"mine");
     let link = place.dir.path().join("link");
     std::os::unix::fs::symlink("nowhere", &link).unwrap();

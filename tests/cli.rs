@@ -113,6 +113,8 @@ fn flags_without_effect_are_refused_and_settings_without_effect_are_told() {
     );
     refused(&here, &["serve", "--restart", "always"], &["--restart does nothing", "-- CMD"]);
     refused(&here, &["serve", "--pixel-format", "nv12"], &["--pixel-format does nothing", "only raw frames"]);
+    let fixed = ["serve", "--encoder", "jpeg", "--jpeg-quality", "50", "--bitrate", "2M"];
+    refused(&here, &fixed, &["--bitrate does nothing for --encoder jpeg", "cause: --jpeg-quality is fixed"]);
     let there = Place::new().with("gsk.yaml", "serve:\n  restart: always\n");
     let answer = there.run(&["serve", "--source", "missing.y4m"]);
     assert!(
@@ -130,7 +132,7 @@ fn files_are_refused_with_the_place_of_the_fault() {
         serve,
         &["./gsk.yaml:2:3: unknown key 'bit_rate' in 'serve'", "hint: did you mean 'bitrate'?"],
     );
-    refused(&file("fps: 30\n"), serve, &["./gsk.yaml:1:1: unknown key 'fps'", "indent it below 'serve:'"]);
+    refused(&file("fps: 30\n"), serve, &["./gsk.yaml:1:1: unknown key 'fps'", "indent it below 'bench:' or 'serve:'"]);
     refused(&file("colour: never\n"), serve, &["./gsk.yaml:1:1: unknown key 'colour'", "did you mean 'color'?"]);
     refused(
         &file("serve:\n  fps: fast\n"),
@@ -313,7 +315,7 @@ fn matches(path: &Path, text: &str) {
 
 #[test]
 fn help_reads_as_it_was_agreed() {
-    let cases: [(&str, &[&str]); 9] = [
+    let cases: [(&str, &[&str]); 11] = [
         ("help", &["--help"]),
         ("help-short", &["-h"]),
         ("serve-help", &["serve", "--help"]),
@@ -322,6 +324,8 @@ fn help_reads_as_it_was_agreed() {
         ("nvenc-status-help", &["nvenc-status", "--help"]),
         ("cleanup-help", &["cleanup", "--help"]),
         ("verify-gl-help", &["verify-gl", "--help"]),
+        ("view-help", &["view", "--help"]),
+        ("bench-help", &["bench", "--help"]),
         ("serve-print-config", &["serve", "--print-config"]),
     ];
     for (name, words) in cases {
@@ -363,12 +367,14 @@ fn completions_and_man_pages_are_those_of_this_definition() {
             "_gsk.ps1",
             "gsk.bash",
             "gsk.fish",
+            "gsk-bench.1",
             "gsk-cleanup.1",
             "gsk-lease-run.1",
             "gsk-lease.1",
             "gsk-nvenc-status.1",
             "gsk-serve.1",
             "gsk-verify-gl.1",
+            "gsk-view.1",
             "gsk.1"
         ]
     );

@@ -197,7 +197,7 @@ fn the_library_is_where_the_environment_says() {
 #[test]
 fn hosts_without_an_engine() {
     let seen_h200 = seen(&Scene::h200());
-    expect("H200", &seen_h200, "ready", Err("no-engine"), &["GPU 0 (NVIDIA H200)", "encodes on the CPU"]);
+    expect("H200", &seen_h200, "ready", Err("no-engine"), &["GPU 0 (NVIDIA H200)", "how these boards are made"]);
     let gpu = &seen_h200["inventory"]["gpus"][0];
     assert_eq!((&gpu["compute"], &gpu["architecture"], &gpu["mig"]), (&"9.0".into(), &"Hopper".into(), &false.into()));
     assert_eq!(gpu["encoder_capacity"], json!({ "h264": null, "hevc": null, "av1": null }));

@@ -1,5 +1,6 @@
 //! The command line: each command is parsed, called and printed, and has no logic of its own.
 
+mod bench;
 mod cleanup;
 mod generate;
 mod lease;
@@ -7,6 +8,7 @@ mod nvenc_status;
 mod serve;
 pub mod value;
 mod verify_gl;
+mod view;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -55,6 +57,17 @@ enum Command {
     /// What may crash or hang runs in processes of its own. Exit code 0 where all works that this host can do, 1 where
     /// something that should work fails, 3 without an NVIDIA GPU: what Mesa can do is checked and shown all the same.
     VerifyGl(verify_gl::VerifyGlArgs),
+    /// Watch a worker without a browser, and measure what arrives: rates, gaps, latency, joins
+    ///
+    /// Exit code 1 where nothing came, units are missing or cannot be decoded, or it ended before what was asked for; 4
+    /// where the worker wants its token, 5 where it cannot be reached or its connection breaks off, 6 where it has no
+    /// encoder slot or no room.
+    View(view::ViewArgs),
+    /// Where every millisecond goes, from capture to a viewer's hands, and a gate for CI
+    ///
+    /// Drives the same objects as `gsk serve`. Exit code 1 where a rule of --fail-on is broken, a target is missed under
+    /// --budget, or a case fails; 2 where a rule has nothing to judge; 3 where this host can do nothing of what was asked.
+    Bench(Box<bench::BenchArgs>),
 }
 
 /// What was asked for.
@@ -72,6 +85,10 @@ struct Globals {
     /// Short for --format json
     #[arg(long, global = true, conflicts_with = "format")]
     json: bool,
+
+    /// Short for --format csv
+    #[arg(long, global = true, conflicts_with_all = ["format", "json"])]
+    csv: bool,
 
     /// Say only what failed
     #[arg(short, long, global = true, conflicts_with = "verbose")]
@@ -137,7 +154,9 @@ fn known() -> Result<Known> {
         .with::<lease::RunKeys>()?
         .with::<nvenc_status::NvencStatusKeys>()?
         .with::<cleanup::CleanupKeys>()?
-        .with::<verify_gl::VerifyGlKeys>()
+        .with::<verify_gl::VerifyGlKeys>()?
+        .with::<view::ViewKeys>()?
+        .with::<bench::BenchKeys>()
 }
 
 /// Runs the command that this process was started with.
@@ -185,7 +204,11 @@ fn start(words: Vec<OsString>) -> ExitCode {
 
 impl Globals {
     fn format(&self) -> Option<Format> {
-        if self.json { Some(Format::Json) } else { self.shared.format }
+        match self {
+            Globals { json: true, .. } => Some(Format::Json),
+            Globals { csv: true, .. } => Some(Format::Csv),
+            _ => self.shared.format,
+        }
     }
 }
 
@@ -235,6 +258,20 @@ fn run(globals: &Globals, task: &Task, printer: &mut Printer) -> Result<ExitCode
                 false => verify_gl::run(args, resolved, || all_settings(&shared, &layers), printer),
             }
         }
+        Task::Public(Command::View(args)) => {
+            let resolved = config::resolve(&args.keys, &layers)?;
+            match globals.print_config {
+                true => print_config(&shared, Some(&resolved), printer),
+                false => view::run(args, resolved, printer),
+            }
+        }
+        Task::Public(Command::Bench(args)) => {
+            let resolved = config::resolve(&args.keys, &layers)?;
+            match globals.print_config {
+                true => print_config(&shared, Some(&resolved), printer),
+                false => bench::run(args, resolved, printer),
+            }
+        }
         Task::Generate(_) if globals.print_config => print_config::<Shared>(&shared, None, printer),
         Task::Generate(args) => generate::run(args),
     }
@@ -266,6 +303,8 @@ fn all_settings(shared: &Resolved<Shared>, layers: &Layers) -> Result<Value> {
         of::<nvenc_status::NvencStatusKeys>(shared, layers)?,
         of::<cleanup::CleanupKeys>(shared, layers)?,
         of::<verify_gl::VerifyGlKeys>(shared, layers)?,
+        of::<view::ViewKeys>(shared, layers)?,
+        of::<bench::BenchKeys>(shared, layers)?,
     ]))
 }
 

@@ -234,6 +234,8 @@ fn without_effect(resolved: &Resolved<ServeArgs>, source: &Spec) -> Result<Vec<S
     let software = args.when_full == Some(WhenFull::Software);
     let (of_source, of_encoder) = (format!("the source '{source}'"), format!("--encoder {}", as_word(encoder)));
     let without_gpu = *source != Spec::Scene && !nvenc && encoder != Choice::Nvjpeg;
+    // A quality that is fixed leaves nothing to the bit rate, and under a choice of JPEG there is nothing else.
+    let fixed = encoder.codec() == Codec::Jpeg && matches!(args.jpeg_quality, Some(Quality::Fixed(_)));
     let (reason, auto) = ("only NVENC needs encoder slots", "gsk serve --encoder auto");
     let idle = [
         (
@@ -257,6 +259,7 @@ fn without_effect(resolved: &Resolved<ServeArgs>, source: &Spec) -> Result<Vec<S
             "only raw frames need it",
             "gsk serve --source - --pixel-format rgb24 --size 1280x720",
         ),
+        ("bitrate", fixed, &of_encoder, "--jpeg-quality is fixed", "gsk serve --encoder jpeg --jpeg-quality auto"),
         ("gpu", without_gpu, &of_encoder, "no GPU has a part in it", auto),
         ("nvenc_max_sessions", !nvenc, &of_encoder, reason, auto),
         ("when_full", !nvenc, &of_encoder, reason, auto),

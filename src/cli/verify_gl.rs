@@ -51,7 +51,7 @@ pub struct VerifyGlKeys {
     #[serde(with = "as_text")]
     pub gpu: Option<gpu::Choice>,
 
-    /// How long the driver may take to initialise, each other step a fifth of it, such as 30s [default: 15s]
+    /// How long the driver may take to initialise, each other step a fifth of it, such as 30s, 1s at least [default: 15s]
     #[arg(long, value_name = "DURATION")]
     #[serde(with = "as_text")]
     pub timeout: Option<Span>,
@@ -69,6 +69,9 @@ impl Keys for VerifyGlKeys {
     }
 }
 
+/// The shortest `--timeout`: a fifth of it is enough for a process to start, and for each call of a driver that is up.
+const SHORTEST: Duration = Duration::from_secs(1);
+
 /// `settings`: those of every command, for a bundle.
 pub fn run(
     args: &VerifyGlArgs,
@@ -76,11 +79,17 @@ pub fn run(
     settings: impl FnOnce() -> Result<Value>,
     printer: &Printer,
 ) -> Result<ExitCode> {
+    let timeout = resolved.values.timeout.map_or(Duration::ZERO, |span| span.0);
+    if timeout < SHORTEST {
+        let [least, given] = [SHORTEST, timeout].map(humantime::format_duration);
+        return Err(Error::usage(format!("{}: {given} is too short", resolved.origin("timeout")))
+            .cause(format!("a driver that works would seem to hang; the least is {least}")));
+    }
     let keys = resolved.values;
     args.bundle.as_deref().map(bundle::check).transpose()?;
     let report = verify::run(&Options {
         gpu: keys.gpu,
-        timeout: keys.timeout.map_or(Duration::ZERO, |span| span.0),
+        timeout,
         slots: keys.nvenc_max_sessions,
         only: if args.exports { vec![Id::EglCuda] } else { args.only.clone() },
         skip: args.skip.clone(),

@@ -1,8 +1,9 @@
-//! The other end of a worker: reads its `/status`.
+//! The other end of a worker: reads its `/status`, and watches and measures its streams ([`view`]).
 //!
 //! Whoever answers may be anybody: a server that is no worker, one that never ends, one that sends elsewhere. The whole takes
 //! no longer than it is given, holds no more than [`CAP`] bytes, follows no redirect, and ends in a value either way.
 
+pub mod view;
 mod worker;
 
 use std::cell::Cell;
@@ -41,6 +42,16 @@ impl Target {
 
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// The address of the worker's page.
+    fn page(&self) -> String {
+        format!("http://{}{}", self.authority(), self.base())
+    }
+
+    /// The path that the worker's own paths lie under; it ends with a slash.
+    fn base(&self) -> &str {
+        &self.path[..=self.path.rfind('/').unwrap_or(0)]
     }
 
     /// Host and port as a URL and a Host header have them.

@@ -86,10 +86,11 @@ impl File {
             if names().any(|known| known == name) {
                 continue;
             }
-            let home = known.sections.iter().find(|(_, keys)| keys.iter().any(|key| key == name));
-            let hint = match home {
-                Some((section, _)) => format!("it belongs to a command: indent it below '{section}:'"),
-                None => suggestion(name, names()),
+            let homes = known.sections.iter().filter(|(_, keys)| keys.iter().any(|key| key == name));
+            let homes: Vec<String> = homes.map(|(section, _)| format!("'{section}:'")).collect();
+            let hint = match homes.is_empty() {
+                false => format!("it belongs to a command: indent it below {}", homes.join(" or ")),
+                true => suggestion(name, names()),
             };
             return Err(self.fault(&[name], Target::Key, format!("unknown key '{name}'")).hint(hint));
         }

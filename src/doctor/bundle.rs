@@ -62,6 +62,10 @@ pub struct Written {
 
 /// Refuses a place that no new file can be made at, before anything is gathered for it.
 pub fn check(path: &Path) -> Result<()> {
+    if path.is_dir() {
+        return Err(Error::usage(format!("'{}' is a folder", path.display()))
+            .hint(format!("name a file in it: --bundle '{}'", path.join("gsk.tar.gz").display())));
+    }
     if path.symlink_metadata().is_ok() {
         return Err(there_already(path));
     }

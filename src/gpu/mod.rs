@@ -121,6 +121,7 @@ pub struct Gpu {
     /// Whether the board is divided into instances (Multi-Instance GPU); null where it cannot be.
     pub mig: Option<bool>,
     pub memory: Option<Memory>,
+    pub pace: Pace,
     /// %, over the driver's own sampling period.
     pub encoder_utilization: Option<u32>,
     /// %, over the driver's own sampling period.
@@ -183,6 +184,17 @@ impl Serialize for Compute {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
+}
+
+/// How fast a GPU runs just now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pace {
+    /// 0, the fastest, to 15: `nvidia-smi`'s P0 to P15.
+    pub performance_state: Option<u8>,
+    /// Clocks, MHz: of graphics, of memory, and of the video engines.
+    pub graphics_mhz: Option<u32>,
+    pub memory_mhz: Option<u32>,
+    pub video_mhz: Option<u32>,
 }
 
 impl<'de> Deserialize<'de> for Compute {

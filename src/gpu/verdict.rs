@@ -347,10 +347,7 @@ fn without_engine(inventory: &Inventory) -> Verdict {
         let detail = format!("{} does not answer: {said}", broken.label());
         return no(Cause::Fault, detail, "see what the driver reports: sudo dmesg | grep -E 'NVRM|Xid'");
     }
-    let mut detail = format!(
-        "no NVENC engine: {}; that is how these boards are made, gsk encodes on the CPU",
-        names(&inventory.gpus)
-    );
+    let mut detail = format!("no NVENC engine: {}; that is how these boards are made", names(&inventory.gpus));
     if inventory.gpus.iter().any(|gpu| gpu.mig == Some(true)) {
         detail += "; MIG has no part in it";
     }

@@ -1,6 +1,7 @@
 //! The printer: data on standard output in the format that was asked for, messages on standard error.
 
 pub mod log;
+pub mod progress;
 mod table;
 pub mod text;
 
@@ -143,6 +144,11 @@ impl Printer {
 
     pub fn format(&self) -> Format {
         self.format
+    }
+
+    /// Whether somebody follows messages on a terminal: then a line that is drawn anew may show progress.
+    pub fn live(&self) -> bool {
+        !self.quiet && io::stderr().is_terminal()
     }
 
     /// Prints a document on standard output. A closed one is [`Kind::Closed`].

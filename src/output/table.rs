@@ -18,6 +18,8 @@ struct Part {
     /// The line above it; empty where it stands alone.
     heading: String,
     columns: Vec<&'static str>,
+    /// Whether its cells stay whole on a terminal that is too narrow for them.
+    unbroken: bool,
     rows: Vec<Vec<String>>,
 }
 
@@ -32,8 +34,15 @@ impl Table {
         heading: impl Into<String>,
         columns: impl IntoIterator<Item = &'static str>,
     ) -> Table {
-        let part = Part { name, heading: heading.into(), columns: columns.into_iter().collect(), rows: Vec::new() };
+        let columns = columns.into_iter().collect();
+        let part = Part { name, heading: heading.into(), columns, unbroken: false, rows: Vec::new() };
         Table { parts: vec![part] }
+    }
+
+    /// Lets the terminal wrap its lines, which leaves what is copied from them whole.
+    pub fn unbroken(mut self) -> Table {
+        self.parts.iter_mut().for_each(|part| part.unbroken = true);
+        self
     }
 
     /// With the tables of `other` below it.
@@ -48,6 +57,11 @@ impl Table {
         let Some(part) = self.parts.last_mut() else { return };
         debug_assert_eq!(row.len(), part.columns.len());
         part.rows.push(row);
+    }
+
+    /// The heading, the columns' names and the rows of each table.
+    pub fn parts(&self) -> impl Iterator<Item = (&str, &[&'static str], &[Vec<String>])> {
+        self.parts.iter().map(|part| (part.heading.as_str(), part.columns.as_slice(), part.rows.as_slice()))
     }
 
     /// With each heading and cell changed.
@@ -88,7 +102,7 @@ impl Part {
         let mut table = comfy_table::Table::new();
         table.load_style(presets::NOTHING);
         // A terminal that does not know its width, as one behind a pipe, says 0.
-        if wide || table.width() == Some(0) {
+        if wide || self.unbroken || table.width() == Some(0) {
             table.force_no_tty();
         } else {
             table.set_content_arrangement(ContentArrangement::Dynamic);

@@ -21,6 +21,7 @@ pub struct Packet {
     pub size: Size,
     pub captured_us: u64,
     pub published_us: u64,
+    pub times: Times,
     /// Which of the stream's encoders made it, counted from 1.
     pub encoder: u32,
     /// The `gsk.v1` header and the access unit.
@@ -28,6 +29,17 @@ pub struct Packet {
     /// Parameter sets, with a key unit of a codec that has them.
     pub sets: Option<Sets>,
     sample: OnceLock<Bytes>,
+}
+
+/// When what was done to a picture, µs on [`crate::clock::now_us`]'s clock.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Times {
+    /// Capture's begin and end.
+    pub captured_us: (u64, u64),
+    /// When the encoder took it, had its pixels converted, and had the unit.
+    pub started_us: u64,
+    pub converted_us: u64,
+    pub encoded_us: u64,
 }
 
 /// What a key unit and those behind it are.
@@ -44,13 +56,39 @@ impl Packet {
     /// Wraps an encoder's unit: writes the header into the room in front of it.
     pub fn new(codec: Codec, encoder: u32, sequence: u32, mut unit: Unit, published_us: u64) -> Packet {
         let captured_us = unit.frame.captured_us.0;
+        let times = Times {
+            captured_us: unit.frame.captured_us,
+            started_us: unit.started_us,
+            converted_us: unit.converted_us,
+            encoded_us: unit.encoded_us,
+        };
         let encoded_after_us = unit.encoded_us.saturating_sub(captured_us).try_into().unwrap_or(u32::MAX);
         Header { key: unit.key, sequence, view: unit.frame.view, captured_us, encoded_after_us }.write(&mut unit.data);
         let message = unit.data.freeze();
         let sets = unit.key.then(|| Sets::find(codec, &message[HEADER..])).flatten();
         let (key, size) = (unit.key, unit.frame.size);
         let sample = OnceLock::new();
-        Packet { codec, key, sequence, size, captured_us, published_us, encoder, message, sets, sample }
+        Packet { codec, key, sequence, size, captured_us, published_us, times, encoder, message, sets, sample }
+    }
+
+    /// A packet as a viewer has received it.
+    ///
+    /// `message`: [`HEADER`] bytes of a header, and the access unit.
+    pub fn received(codec: Codec, size: Size, header: &Header, message: Bytes) -> Packet {
+        let sets = header.key.then(|| Sets::find(codec, &message[HEADER..])).flatten();
+        Packet {
+            codec,
+            key: header.key,
+            sequence: header.sequence,
+            size,
+            captured_us: header.captured_us,
+            published_us: 0,
+            encoder: 0,
+            times: Times::default(),
+            message,
+            sets,
+            sample: OnceLock::new(),
+        }
     }
 
     /// What it is, of a key unit.
@@ -214,6 +252,7 @@ pub(super) fn packet(sequence: u32, key: bool, len: usize) -> Arc<Packet> {
         size: Size::new(16, 16),
         captured_us: 0,
         published_us: 0,
+        times: Times::default(),
         encoder: 1,
         message: vec![0; len].into(),
         sets: None,

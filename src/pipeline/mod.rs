@@ -10,6 +10,7 @@ mod bits;
 pub mod broadcast;
 mod cadence;
 pub mod convert;
+pub mod decode;
 pub mod encode;
 pub mod frame;
 pub mod h264;
@@ -140,6 +141,7 @@ impl Shared {
                 Health::Failed(reason) => self.log_failure(reason),
                 Health::Starting(reason) => tracing::debug!("{reason}"),
                 Health::Running => tracing::debug!("the source gives frames"),
+                Health::Ended(end) if *end == End::stopped() => tracing::debug!("{}", end.reason),
                 Health::Ended(end) if end.code == 0 => tracing::info!("{}", end.reason),
                 // Whoever runs the pipeline is given this end to report.
                 Health::Ended(end) => tracing::debug!("{}", end.reason),

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use mp4_atom::{
     Av01, Av1c, Avc1, Avcc, Codec, Colr, Dinf, Dref, Encode, FourCC, Ftyp, Hdlr, Hvc1, HvcCArray, Hvcc, Mdhd, Mdia,
-    Mfhd, Minf, Moof, Moov, Mvex, Mvhd, Stbl, Stco, Stsd, Tfdt, Tfhd, Tkhd, Traf, Trak, Trex, Trun, TrunEntry,
+    Mehd, Mfhd, Minf, Moof, Moov, Mvex, Mvhd, Stbl, Stco, Stsd, Tfdt, Tfhd, Tkhd, Traf, Trak, Trex, Trun, TrunEntry,
     TrunSamples, Url, Visual, Vmhd,
 };
 
@@ -15,6 +15,16 @@ use crate::error::{Error, Result};
 
 /// Ticks a second: the common clock of video, a whole number of them in a frame at 24, 25, 30 and 60 fps.
 const TIMESCALE: u64 = 90_000;
+
+/// Ticks a second of durations of the whole.
+const MOVIE_TIMESCALE: u32 = 1000;
+
+/// Where a file's duration stands, eight bytes big-endian, by the head of its first fragment: in `mehd` (ISO/IEC 14496-12,
+/// 8.8.2), version 1. None in the head of a stream.
+pub fn room(head: &[u8]) -> Option<usize> {
+    // The box's type, then four bytes of version and flags.
+    memchr::memmem::find(head, b"mehd").map(|at| at + 8).filter(|at| at + 8 <= head.len())
+}
 
 /// What the time between two fragments is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, serde::Deserialize)]
@@ -32,6 +42,8 @@ pub enum Timeline {
 /// Writes one viewer's file.
 pub struct Fragmenter {
     timeline: Timeline,
+    /// Whether it has an end, and room in its header for its duration.
+    file: bool,
     /// Ticks from one frame to the next at the nominal rate.
     step: u64,
     sequence: u32,
@@ -42,7 +54,23 @@ pub struct Fragmenter {
 
 impl Fragmenter {
     pub fn new(timeline: Timeline, fps: f64) -> Fragmenter {
-        Fragmenter { timeline, step: (TIMESCALE as f64 / fps) as u64, sequence: 0, sets: None, last: None }
+        let step = (TIMESCALE as f64 / fps) as u64;
+        Fragmenter { timeline, file: false, step, sequence: 0, sets: None, last: None }
+    }
+
+    /// For a file that ends: what [`duration`](Fragmenter::duration) says belongs where [`room`] is.
+    pub fn file(fps: f64) -> Fragmenter {
+        Fragmenter { file: true, ..Fragmenter::new(Timeline::Real, fps) }
+    }
+
+    /// From the first unit to the end of the last, in thousandths of a second, as [`room`] wants it.
+    pub fn duration(&self) -> u64 {
+        self.last.as_ref().map_or(0, |last| (last.tick + self.step) * u64::from(MOVIE_TIMESCALE) / TIMESCALE)
+    }
+
+    /// The parameter sets of what was written last.
+    pub fn sets(&self) -> Option<&Sets> {
+        self.sets.as_ref()
     }
 
     /// A unit's fragment: its head (before the first, and where the parameter sets change, with the file's header) and
@@ -50,7 +78,7 @@ impl Fragmenter {
     pub fn fragment(&mut self, packet: &Packet) -> Result<Option<(Bytes, Bytes)>> {
         let mut head = Vec::with_capacity(1024);
         if let Some(sets) = packet.sets.as_ref().filter(|sets| self.sets.as_ref() != Some(sets)) {
-            encode(&init(packet.size, sets)?, &mut head)?;
+            encode(&init(packet.size, sets, self.file)?, &mut head)?;
             self.sets = Some(sets.clone());
         }
         if self.sets.is_none() {
@@ -169,7 +197,7 @@ fn av1c(sequence: &av1::Sequence) -> Av1c {
     }
 }
 
-fn init(size: Size, sets: &Sets) -> Result<Init> {
+fn init(size: Size, sets: &Sets, file: bool) -> Result<Init> {
     let side = |side: u32| u16::try_from(side).expect("sizes end at 8192");
     let (width, height) = (side(size.width), side(size.height));
     let visual = Visual { data_reference_index: 1, width, height, ..Default::default() };
@@ -196,8 +224,14 @@ fn init(size: Size, sets: &Sets) -> Result<Init> {
     };
     let trex = Trex { track_id: 1, default_sample_description_index: 1, ..Default::default() };
     let moov = Moov {
-        mvhd: Mvhd { timescale: 1000, rate: 1.into(), volume: 1.into(), next_track_id: 2, ..Default::default() },
-        mvex: Some(Mvex { mehd: None, trex: vec![trex] }),
+        mvhd: Mvhd {
+            timescale: MOVIE_TIMESCALE,
+            rate: 1.into(),
+            volume: 1.into(),
+            next_track_id: 2,
+            ..Default::default()
+        },
+        mvex: Some(Mvex { mehd: file.then(Mehd::default), trex: vec![trex] }),
         trak: vec![Trak { tkhd, mdia, ..Default::default() }],
         ..Default::default()
     };

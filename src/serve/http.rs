@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
@@ -179,7 +180,15 @@ async fn metrics(State(worker): State<Arc<Worker>>) -> Response {
 }
 
 /// Answers the handshake (RFC 6455, 4.2) and hands the connection to a session.
-async fn websocket(State(app): State<App>, Query(wanted): Query<ws::Wanted>, mut request: Request) -> Response {
+async fn websocket(
+    State(app): State<App>,
+    wanted: Result<Query<ws::Wanted>, QueryRejection>,
+    mut request: Request,
+) -> Response {
+    let wanted = match wanted {
+        Ok(Query(wanted)) => wanted,
+        Err(rejection) => return streams::not_understood(&rejection),
+    };
     let headers = request.headers();
     let is = |name, value: &str| {
         let values = headers.get_all(name).iter().filter_map(|text| text.to_str().ok());

@@ -147,6 +147,9 @@ async fn serve(settings: Settings, printer: &Printer) -> Result<Ended> {
     let plan = Plan::new(settings.encoder, settings.codec, gpu.as_ref())?;
     // Before anything is started: where nobody reads the link, nothing is.
     announce(&settings, plan.main(), gate.link(address), printer)?;
+    if settings.nvenc != NvencOptions::default() && settings.encoder.may_nvenc() && !plan.has_nvenc() {
+        printer.warn("NVENC's preset, refresh and input do nothing here: this host has no NVENC");
+    }
     let (name, source) = (settings.instance_id.clone(), settings.source.name());
     let mut slots = Slots::new(settings.slots, settings.when_full, name, source);
     slots.gpu.clone_from(&gpu);

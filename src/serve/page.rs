@@ -8,13 +8,15 @@ use crate::pipeline::encode::Codec;
 const PAGE: &str = include_str!("web/page.html");
 
 /// What the page's marks stand for: the mark, the element's start without its nonce, its text, its end.
-const PARTS: [(&str, &str, &str, &str); 7] = [
+const PARTS: [(&str, &str, &str, &str); 9] = [
     ("<!--style-->", "<style", include_str!("web/style.css"), "</style>"),
     ("<!--worker-->", "<script type=\"text/plain\" id=\"worker\"", include_str!("web/worker.js"), "</script>"),
     ("<!--players-->", "<script", include_str!("web/players.js"), "</script>"),
     ("<!--input-->", "<script", include_str!("web/input.js"), "</script>"),
     ("<!--quality-->", "<script", include_str!("web/quality.js"), "</script>"),
     ("<!--codec-->", "<script", include_str!("web/codec.js"), "</script>"),
+    ("<!--measure-->", "<script", include_str!("web/measure.js"), "</script>"),
+    ("<!--facts-->", "<script", include_str!("web/facts.js"), "</script>"),
     ("<!--app-->", "<script", include_str!("web/app.js"), "</script>"),
 ];
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::{Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -40,7 +41,15 @@ pub struct Mp4 {
     codec: Option<Main>,
 }
 
-pub async fn mp4(State(worker): State<Arc<Worker>>, method: Method, Query(query): Query<Mp4>) -> Response {
+pub async fn mp4(
+    State(worker): State<Arc<Worker>>,
+    method: Method,
+    query: Result<Query<Mp4>, QueryRejection>,
+) -> Response {
+    let query = match query {
+        Ok(Query(query)) => query,
+        Err(rejection) => return not_understood(&rejection),
+    };
     let mut fragmenter = Fragmenter::new(query.timeline, worker.pipeline.fps());
     let write = move |packet: &Packet| match fragmenter.fragment(packet) {
         Ok(fragment) => fragment.into_iter().flat_map(|(head, sample)| [head, sample]).collect(),
@@ -154,7 +163,7 @@ async fn open(
     if let Some(condition) = worker.not_running() {
         return Err(refusal(StatusCode::CONFLICT, &condition, &[]));
     }
-    let now = || worker.condition().borrow().clone();
+    let now = || worker.condition_now();
     if method == Method::HEAD {
         worker.encodes(codec).map_err(|error| refused(&error, now(), worker))?;
         let with = worker.clone();
@@ -200,13 +209,26 @@ async fn open(
     }
 }
 
-/// Why nobody is let in: no encoder for the codec, or no place.
+/// Why nobody is let in: no encoder for the codec, for which to come again is in vain, or no place.
 fn refused(error: &Error, now: Condition, worker: &Worker) -> Box<Response> {
     let condition = Condition { reason: error.to_string(), ..now };
     match error.kind {
         Kind::Capacity => refusal(StatusCode::SERVICE_UNAVAILABLE, &condition, &worker.holders()),
-        _ => refusal(StatusCode::CONFLICT, &condition, &[]),
+        Kind::Unreachable => refusal(StatusCode::CONFLICT, &condition, &[]),
+        _ => {
+            let Condition { state, reason, since } = condition;
+            let body = serde_json::json!({ "state": state, "reason": reason, "since": since, "hint": error.hint });
+            Box::new((StatusCode::CONFLICT, [NO_STORE], axum::Json(body)).into_response())
+        }
     }
+}
+
+/// A query with a word that is none of the path's.
+pub fn not_understood(rejection: &QueryRejection) -> Response {
+    let said = rejection.body_text();
+    let cause = said.trim_start_matches("Failed to deserialize query string: ").replace('`', "'");
+    let body = serde_json::json!({ "error": format!("the query is not understood: {cause}") });
+    (StatusCode::BAD_REQUEST, [NO_STORE], axum::Json(body)).into_response()
 }
 
 /// No encoder slot is free: who holds them.

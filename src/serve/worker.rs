@@ -1,7 +1,7 @@
 //! A worker's own view of itself: its state in words, `/status`, and who may join.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use crate::pipeline::stream;
 use crate::pipeline::timing::Stage;
 use crate::pipeline::{Health, Pipeline};
 use crate::wire::message::Server;
-use crate::wire::status::{Condition, Drops, Encoder, Fallback, Latency, Schema, State, Status};
+use crate::wire::status::{Cause, Condition, Drops, Encoder, Fallback, Latency, Schema, State, Status};
 
 /// What encodes each codec on this host, and why: settled once, so that "since when" stays as it is.
 pub struct Plan {
@@ -44,6 +44,11 @@ impl Plan {
         self.by_codec[codec as usize].as_ref()
     }
 
+    /// Whether this host's NVENC would encode any of them.
+    pub fn has_nvenc(&self) -> bool {
+        self.by_codec.iter().flatten().any(|info| info.hardware && info.codec != Codec::Jpeg)
+    }
+
     /// What encodes the main codec.
     pub fn main(&self) -> &encode::Info {
         self.of(self.main).expect("the plan has it")
@@ -63,6 +68,8 @@ pub struct Worker {
     joined: Arc<AtomicUsize>,
     /// Why sessions that ask for no codec get JPEG and not H.264, while they do.
     jpeg_instead: Mutex<Option<Fallback>>,
+    /// Of each of [`Codec::ALL`], whether it was logged what its preferred encoder lacks.
+    lacks: [AtomicBool; Codec::ALL.len()],
     pub sessions: Sessions,
     /// The `config` of those without video, by codec. Held while sessions are told of changes, so that news keep their order.
     told: Mutex<Told>,
@@ -140,6 +147,7 @@ impl Worker {
             condition: watch::Sender::new(condition),
             joined: Arc::default(),
             jpeg_instead: Mutex::default(),
+            lacks: Default::default(),
             sessions: Sessions::default(),
             told: Mutex::default(),
             stopping: watch::Sender::new(None),
@@ -180,6 +188,7 @@ impl Worker {
             self.sessions.post(&frame);
         }
         for (told, codec) in told.iter_mut().zip(Codec::ALL) {
+            self.tell_of_a_lack(codec);
             let config = self.config_beside(codec);
             if *told != config {
                 told.clone_from(&config);
@@ -187,6 +196,18 @@ impl Worker {
                     self.sessions.post_to(frame, |session| !session.video && session.codec() == codec)
                 });
             }
+        }
+    }
+
+    /// Logs once what was no fallback by the plan: an encoder that was found on this host, and when it was opened turned
+    /// out to lack what was asked of it. Of what may pass the pipeline tells itself.
+    fn tell_of_a_lack(&self, codec: Codec) {
+        let info = self.pipeline.stream(codec).snapshot().info;
+        let Some(info) = info.filter(|_| self.plan.of(codec).is_ok_and(|plan| plan.fallback.is_none())) else { return };
+        let lack = info.fallback.filter(|fallback| matches!(fallback.cause, Cause::NoEngine | Cause::NoDriver));
+        let Some(Fallback { from, detail, .. }) = lack else { return };
+        if !self.lacks[codec as usize].swap(true, Relaxed) {
+            tracing::warn!("encoder {}, not {from}: {detail}", info.backend);
         }
     }
 
@@ -271,6 +292,12 @@ impl Worker {
 
     pub fn condition(&self) -> watch::Receiver<Condition> {
         self.condition.subscribe()
+    }
+
+    /// The condition, worked out now: where nobody watches it is not worked out again by itself.
+    pub fn condition_now(&self) -> Condition {
+        self.refresh();
+        self.condition.borrow().clone()
     }
 
     /// The last word to everybody, and the sign to end.
@@ -428,8 +455,7 @@ impl Worker {
 
     pub fn status(&self) -> Status {
         // A viewer may have its picture before the news of it are worked out.
-        self.refresh();
-        let condition = self.condition.borrow().clone();
+        let condition = self.condition_now();
         let streams = self.streams();
         let encoders: Vec<Encoder> = streams.iter().filter_map(|s| Some(shown(s, self.encoder_instead(s)?))).collect();
         let main = &streams[0];

@@ -56,7 +56,7 @@ impl Header {
 }
 
 /// What a viewer may say. Unknown fields are passed over; an unknown `type` ends the connection.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
 pub enum Client {
     /// `t` comes back in the answer, unread.
@@ -73,7 +73,7 @@ pub enum Client {
 }
 
 /// What a viewer measured since its last report: medians, µs; `None` where it does not know.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Ack {
     pub sequence: u32,
@@ -187,10 +187,69 @@ pub enum Server<'a> {
     },
 }
 
+/// What a viewer understands of what the server says. What it does not need is passed over, unknown types included.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+pub enum Told {
+    Hello {
+        instance: String,
+        source: String,
+        codecs: Vec<String>,
+        #[serde(flatten)]
+        condition: Condition,
+    },
+    Config {
+        codec: String,
+        width: u32,
+        height: u32,
+        fps: f64,
+        backend: String,
+        hardware: bool,
+        fallback: Option<Fallback>,
+    },
+    State(Condition),
+    Drop {
+        frames: u64,
+    },
+    Pong {
+        t: f64,
+        server_us: u64,
+    },
+    Bye {
+        reason: String,
+    },
+    #[serde(other)]
+    Other,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::wire::input::Event;
+
+    #[test]
+    fn what_the_server_says_is_what_a_viewer_hears() {
+        let condition =
+            Condition { state: super::super::status::State::NoSlot, reason: "2 of 2 held".into(), since: "now".into() };
+        let heard = |said: &Server<'_>| serde_json::from_str::<Told>(&serde_json::to_string(said).unwrap()).unwrap();
+        let hello = Server::Hello {
+            gsk: "0",
+            instance: "omega-0",
+            condition: &condition,
+            source: "scene",
+            input: true,
+            codecs: &["h264"],
+            server_us: 1,
+        };
+        let Told::Hello { condition: told, codecs, .. } = heard(&hello) else { panic!() };
+        assert_eq!((told, codecs), (condition.clone(), vec!["h264".to_string()]));
+        assert_eq!(heard(&Server::State(&condition)), Told::State(condition));
+        assert_eq!(heard(&Server::Drop { frames: 3 }), Told::Drop { frames: 3 });
+        assert_eq!(heard(&Server::Pong { t: 1.5, server_us: 7 }), Told::Pong { t: 1.5, server_us: 7 });
+        assert_eq!(serde_json::from_str::<Told>(r#"{"type":"news","of":"later"}"#).unwrap(), Told::Other);
+        let ping = serde_json::to_string(&Client::Ping { t: 2.0 }).unwrap();
+        assert_eq!(ping, r#"{"type":"ping","t":2.0}"#);
+    }
 
     #[test]
     fn the_header_is_the_documented_24_bytes() {

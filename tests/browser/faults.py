@@ -1,6 +1,7 @@
 """What the page says while there is no picture, and how it gets one back."""
 import json
 import os
+import re
 import time
 
 from chromium import Page
@@ -214,7 +215,19 @@ def slow_h264(test, browser):
         page.key("i")
         facts = page.until("document.getElementById('facts').innerText")
         assert "too slow for H.264" in facts and "jpeg (software)" in facts, facts
+        assert "the server gives JPEG" in facts and re.search(r"since\n\S*20\d\d", facts), facts
         test.shot(page, "jpeg")
+        edges = page.js("[document.getElementById('notice').getBoundingClientRect().right, document.getElementById('panel').getBoundingClientRect().left]")
+        assert edges[0] <= edges[1], f"the notice ends at {edges[0]}, the panel begins at {edges[1]}"
+        # A reason of this length fits a phone.
+        page.resize((360, 640), mobile=True)
+        wide = "[...document.querySelectorAll('#panel, #notice, #bar, #facts dd')].filter(e => e.checkVisibility()" \
+               " && (e.scrollWidth > e.clientWidth || e.getBoundingClientRect().right > innerWidth)).map(e => e.id || e.textContent)"
+        assert page.js(wide) == [], page.js(wide)
+        lines = page.js("(n => n.clientHeight / parseFloat(getComputedStyle(n).lineHeight))(document.getElementById('notice'))")
+        assert lines < 6, f"{lines} lines: the notice has the width of the screen"
+        test.shot(page, "jpeg-phone")
+        page.resize((960, 600))
         assert stats["reconnects"] == 0 and stats["errors"] == [] and page.words() == "", stats
         page.js("""new Promise(done => {
             const other = new WebSocket(location.origin.replace('http', 'ws') + '/ws?video=none', 'gsk.v1');
@@ -226,6 +239,7 @@ def slow_h264(test, browser):
         test.say(f"there and back: {stats}; {page.js('blank')} looks at nothing")
         assert stats["reconnects"] == 0 and stats["errors"] == [] and page.js("blank") == 0, (stats, page.js("blank"))
         assert page.js("document.querySelectorAll('#picture canvas').length") == 1, "the other way has left"
+        page.until("!document.getElementById('facts').innerText.includes('JPEG')", 5, "the panel tells of H.264")
         test.shot(page, "h264")
         page.check()
 

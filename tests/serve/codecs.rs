@@ -3,6 +3,7 @@
 use std::io::Read;
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::gsk::{Gsk, SOON, run, until};
@@ -150,6 +151,7 @@ fn what_cannot_be_encoded_here_is_refused_in_words() {
     let (code, err) = refusal(&Scene::without_driver(), &["--codec", "hevc", "--encoder", "nvenc"]);
     assert_eq!(code, 3, "{err}");
     assert!(err.contains("HEVC cannot be encoded here") && err.contains("libnvidia-encode.so.1 is not on this host"));
+    assert!(err.contains("hint: H.264 can: --codec h264 --encoder auto"), "{err}");
     for (flag, value) in
         [("--codec", "hevc"), ("--nvenc-preset", "p3"), ("--intra-refresh", "60"), ("--nvenc-input", "argb")]
     {
@@ -167,8 +169,43 @@ fn what_cannot_be_encoded_here_is_refused_in_words() {
     assert_eq!(viewer.said("hello")["codecs"], json!(["h264", "hevc", "jpeg"]));
     assert!(viewer.last_word().contains("AV1 cannot be encoded here"));
     let answer = http::get(gsk.addr, "/stream.mp4?codec=av1");
-    assert_eq!(answer.code, 409);
-    assert!(String::from_utf8(answer.bytes()).unwrap().contains("Tesla T4 encodes h264 and hevc, not av1"));
+    // In vain again and again.
+    assert_eq!((answer.code, answer.header("retry-after")), (409, None));
+    let body = answer.json();
+    assert!(body["reason"].as_str().unwrap().contains("Tesla T4 encodes h264 and hevc, not av1"), "{body}");
+    assert!(body["hint"].as_str().unwrap().contains("--codec h264"), "{body}");
+    for path in ["/stream.mp4?codec=vp9", "/ws?video=vp9", "/stream.mp4?timeline=none"] {
+        let answer = http::get(gsk.addr, path);
+        assert_eq!(answer.code, 400, "{path}");
+        let error = answer.json()["error"].to_string();
+        assert!(error.contains("the query is not understood: ") && error.contains("expected"), "{error}");
+    }
+}
+
+#[test]
+fn what_an_encoder_lacks_when_it_is_opened_is_logged_once() {
+    let scene = Scene::of(Board::geforce().without_intra_refresh());
+    let leases = tempfile::tempdir().unwrap();
+    let gsk = worker(&scene, &leases, &["--intra-refresh", "60"]);
+    for _ in 0..2 {
+        let mut viewer = Viewer::join(gsk.addr, "/ws?video=h264");
+        assert_eq!(viewer.said("config")["backend"], "openh264");
+    }
+    let lack = "WARN encoder openh264, not nvenc: ";
+    until(SOON, "a word of it", || gsk.err().contains(lack).then_some(()));
+    assert_eq!(gsk.err().matches(lack).count(), 1, "{}", gsk.err());
+    assert!(gsk.err().contains("has no intra refresh of H.264"), "{}", gsk.err());
+}
+
+#[test]
+fn settings_of_nvenc_say_so_where_there_is_none() {
+    for (scene, told) in [(Scene::a100(), true), (Scene::rtx(), false)] {
+        let leases = tempfile::tempdir().unwrap();
+        let mut gsk = worker(&scene, &leases, &["--nvenc-preset", "p1"]);
+        gsk.signal(Signal::TERM);
+        gsk.ended(SOON);
+        assert_eq!(gsk.err().contains("do nothing here: this host has no NVENC"), told, "{}", gsk.err());
+    }
 }
 
 #[test]

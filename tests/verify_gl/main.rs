@@ -110,7 +110,7 @@ fn pixels_go_both_ways_and_nothing_is_left_behind() {
     all.has("cycles", "pass", &["1000 cycles"]);
     // Its OpenGL is Mesa's, and it says so.
     all.has("egl-vendor", "warn", &["libEGL.so", "libEGL_nvidia.so.0"]);
-    all.has("egl-cuda", "warn", &["no EGL device is NVIDIA's", "10_nvidia.json"]);
+    all.has("egl-cuda", "warn", &["no EGL device is NVIDIA's", "libnvidia-gl-NNN"]);
     all.has("context", "warn", &["draws, not the NVIDIA GPU"]);
     assert_eq!(all.capability("pixels in CUDA"), &Value::Bool(true));
     assert_eq!(all.capability("NVENC"), &Value::Bool(true));
@@ -287,6 +287,26 @@ fn a_driver_that_is_slow_is_a_warning() {
     let slow = Host::new(scene).json(&["--timeout", "2s", "--only", "cuda"]);
     slow.has("cuda", "warn", &["to initialise", "sudo nvidia-smi -pm 1"]);
     assert_eq!(slow.code, 0, "{:#}", slow.json);
+}
+
+#[test]
+fn a_limit_that_no_driver_meets_is_refused() {
+    let host = Host::new(Scene::h200());
+    for short in ["0", "999ms"] {
+        let output = host.run(&["--timeout", short, "--only", "cuda"]);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains("error: --timeout: ") && said.contains("the least is 1s"), "{said}");
+    }
+}
+
+#[test]
+fn what_to_run_stands_whole_on_a_line() {
+    let output = Host::new(Scene::h200()).run(&["--only", "egl-vendor"]);
+    let said = String::from_utf8(output.stdout).unwrap();
+    let (checks, rest) = said.split_once("\n\nWhat to do\n").unwrap_or_else(|| panic!("{said}"));
+    assert!(!checks.contains("apt install"), "{said}");
+    assert!(rest.lines().any(|line| line.starts_with("egl-vendor") && line.contains("sudo apt install libnvidia-gl")));
 }
 
 #[test]

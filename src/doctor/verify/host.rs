@@ -179,16 +179,30 @@ fn judge_vendors(path: &str, vendors: &[(PathBuf, String)], nvidia: bool, forced
     let has_nvidia = vendors.iter().any(|(_, library)| library.contains("libEGL_nvidia"));
     match (nvidia && !has_nvidia, forced) {
         (false, _) => Finding::pass(seen),
-        (true, true) => {
-            let because = "__EGL_VENDOR_LIBRARY_FILENAMES leaves NVIDIA's EGL out";
-            Finding::warn(because, "unset __EGL_VENDOR_LIBRARY_FILENAMES").seen(seen)
+        (true, forced) => {
+            let because = match forced {
+                true => "__EGL_VENDOR_LIBRARY_FILENAMES leaves NVIDIA's EGL out",
+                false => "no vendor's file names libEGL_nvidia.so.0: OpenGL will be Mesa's",
+            };
+            Finding::warn(because, way_to_nvidia(vendors, forced)).seen(seen)
         }
-        (true, false) => Finding::warn(
-            "no vendor's file names libEGL_nvidia.so.0: OpenGL will be Mesa's",
-            format!("sudo apt install libnvidia-gl-NNN (NNN: the driver's branch); in a container: {WITH_GRAPHICS}"),
-        )
-        .seen(seen),
     }
+}
+
+/// What to do where OpenGL is not NVIDIA's. `forced`: whether a variable names the vendors' files.
+fn way_to_nvidia(vendors: &[(PathBuf, String)], forced: bool) -> String {
+    match vendors.iter().find(|(_, library)| library.contains("libEGL_nvidia")) {
+        Some((file, _)) => format!("export {VENDOR_FILES}={}", file.display()),
+        None if forced => format!("unset {VENDOR_FILES}"),
+        None => {
+            format!("sudo apt install libnvidia-gl-NNN (NNN: the driver's branch); in a container: {WITH_GRAPHICS}")
+        }
+    }
+}
+
+/// The same for this process.
+pub fn to_nvidia() -> String {
+    way_to_nvidia(&vendor_files(), std::env::var_os(VENDOR_FILES).is_some())
 }
 
 pub fn egl_devices(devices: &[EglDevice], extensions: &str, nvidia: bool) -> Finding {
@@ -221,9 +235,7 @@ pub fn egl_cuda(chosen: &CudaDevice, devices: &[EglDevice]) -> Finding {
     match others.as_slice() {
         [] => Finding::warn(
             format!("no EGL device is NVIDIA's: OpenGL is Mesa's, and not on CUDA device {ordinal} ({name})"),
-            format!(
-                "export __EGL_VENDOR_LIBRARY_FILENAMES=/usr/share/glvnd/egl_vendor.d/10_nvidia.json; in a container: {WITH_GRAPHICS}"
-            ),
+            to_nvidia(),
         ),
         others => Finding::fail(
             format!("no EGL device is CUDA device {ordinal} ({name})"),
@@ -240,8 +252,7 @@ pub fn renderer(names: &[String; 3], es: bool, nvidia: bool) -> Finding {
     let seen = format!("{renderer} ({vendor}), {kind} {version}");
     if nvidia && !vendor.contains("NVIDIA") {
         let because = format!("{renderer} draws, not the NVIDIA GPU");
-        let hint = "export __EGL_VENDOR_LIBRARY_FILENAMES=/usr/share/glvnd/egl_vendor.d/10_nvidia.json";
-        return Finding::warn(because, hint).seen(seen);
+        return Finding::warn(because, to_nvidia()).seen(seen);
     }
     Finding::pass(seen)
 }
@@ -277,6 +288,9 @@ mod tests {
         assert_eq!(judged("libEGL_nvidia.so.0", true).verdict, Verdict::Pass);
         assert!(judged("libEGL_mesa.so.0", true).remedy.unwrap().starts_with("unset"));
         assert!(judged("libEGL_mesa.so.0", false).remedy.unwrap().contains("graphics,compute"));
+        // A file is named only where it is.
+        let both = [("a.json".into(), "libEGL_mesa.so.0".into()), ("n.json".into(), "libEGL_nvidia.so.0".into())];
+        assert_eq!(way_to_nvidia(&both, false), "export __EGL_VENDOR_LIBRARY_FILENAMES=n.json");
     }
 
     #[test]

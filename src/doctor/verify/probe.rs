@@ -29,8 +29,6 @@ const GROWTH: u64 = 4 << 20;
 
 const CYCLES: u32 = 1000;
 
-const GLVND: &str = "export __EGL_VENDOR_LIBRARY_FILENAMES=/usr/share/glvnd/egl_vendor.d/10_nvidia.json";
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Part {
     Nvml,
@@ -238,7 +236,7 @@ fn graphics(job: &Job) {
     let context = match opened {
         Ok(context) => context,
         Err(error) => {
-            let hint = if job.nvidia { GLVND } else { "sudo apt install libegl1 libgl1-mesa-dri" };
+            let hint = if job.nvidia { host::to_nvidia() } else { "sudo apt install libegl1 libgl1-mesa-dri".into() };
             end(job, Id::Context, Finding::fail(format!("no OpenGL context: {error}"), hint));
             return;
         }

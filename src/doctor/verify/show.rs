@@ -25,7 +25,11 @@ impl Show for Report {
     const VERSION: u32 = 1;
 
     fn table(&self) -> Table {
-        self.checks_table().above(self.devices_table()).above(self.capabilities_table())
+        let mut checks = self.checks_table();
+        if self.checks.iter().any(|check| check.finding.remedy.is_some()) {
+            checks = checks.above(self.remedies_table());
+        }
+        checks.above(self.devices_table()).above(self.capabilities_table())
     }
 }
 
@@ -40,17 +44,30 @@ impl Report {
             count(Verdict::Fail),
             count(Verdict::Skip)
         );
-        let mut table = Table::titled("checks", heading, ["check", "verdict", "what", "seen", "because", "remedy"]);
+        let mut table = Table::titled("checks", heading, ["check", "verdict", "what", "seen"]);
         for check in &self.checks {
             let finding = &check.finding;
             table.row([
                 check.id.name(),
                 finding.verdict.word().into(),
                 check.title.into(),
-                known(finding.seen.as_ref()),
-                known(finding.because.as_ref()),
-                known(finding.remedy.as_ref()),
+                // Why it is no pass, and what was found.
+                known(match (&finding.because, &finding.seen) {
+                    (Some(because), Some(seen)) => Some(format!("{because} ({seen})")),
+                    (because, seen) => because.clone().or(seen.clone()),
+                }),
             ]);
+        }
+        table
+    }
+
+    /// Below the checks and not beside them, and never broken: they are to be copied.
+    fn remedies_table(&self) -> Table {
+        let mut table = Table::titled("remedies", "What to do", ["check", "remedy"]).unbroken();
+        for check in &self.checks {
+            if let Some(remedy) = &check.finding.remedy {
+                table.row([check.id.name(), remedy.clone()]);
+            }
         }
         table
     }

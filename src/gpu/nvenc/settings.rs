@@ -85,10 +85,12 @@ impl Preset {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, clap::ValueEnum, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PictureFormat {
-    /// BT.709, limited range, converted by us.
+    /// Converted by gsk, by BT.709 to limited range.
     #[default]
     Nv12,
-    /// RGB, as bytes R, G, B and one that is not looked at (`NV_ENC_BUFFER_FORMAT_ABGR`, which names the bytes of a word from
+    /// RGB, which the engine converts itself, by BT.601 to limited range.
+    ///
+    /// As bytes R, G, B and one that is not looked at (`NV_ENC_BUFFER_FORMAT_ABGR`, which names the bytes of a word from
     /// its highest down): how gsk's pictures lie on a device. The engine converts it by the matrix of BT.601, limited range,
     /// whatever is asked for (moq-dev/moq's encoder declares it so, and reads it back), and the stream says that.
     Argb,

@@ -6,13 +6,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use nvml_wrapper::bitmasks::InitFlags;
+use nvml_wrapper::enum_wrappers::device::Clock;
 use nvml_wrapper::enums::device::UsedGpuMemory;
 use nvml_wrapper::error::{NvmlError, nvml_sym, nvml_try};
 use nvml_wrapper::struct_wrappers::device::ProcessInfo;
 use nvml_wrapper::{Device, Nvml};
 
 use super::{Ask, Call, Question, Shared, library, lock};
-use crate::gpu::{Capacities, Codec, Compute, Driver, EncoderStats, Gpu, Inventory, Memory, Process, Session};
+use crate::gpu::{Capacities, Codec, Compute, Driver, EncoderStats, Gpu, Inventory, Memory, Pace, Process, Session};
 
 /// More GPUs than any machine has: a count beyond it is a driver's fault, and is not followed.
 const MOST_GPUS: u32 = 256;
@@ -190,6 +191,16 @@ impl Worker {
         self.set(index, |gpu| gpu.sessions = sessions);
         let memory = self.call("nvmlDeviceGetMemoryInfo_v2", gpu, || device.memory_info()).or_fault(faults);
         self.set(index, |gpu| gpu.memory = memory.map(|memory| Memory { total: memory.total, used: memory.used }));
+        // Drivers do without some of them, and what they say then differs: none of that is a fault.
+        let state = self.call("nvmlDeviceGetPerformanceState", gpu, || device.performance_state()).value();
+        let clock = |of| self.call("nvmlDeviceGetClockInfo", gpu, || device.clock_info(of)).value();
+        let pace = Pace {
+            performance_state: state.and_then(|state| u8::try_from(state.as_c()).ok()).filter(|state| *state < 16),
+            graphics_mhz: clock(Clock::Graphics),
+            memory_mhz: clock(Clock::Memory),
+            video_mhz: clock(Clock::Video),
+        };
+        self.set(index, |gpu| gpu.pace = pace);
         let encoder = self.call("nvmlDeviceGetEncoderUtilization", gpu, || device.encoder_utilization());
         let encoder = encoder.or_fault(faults).map(|figure| figure.utilization);
         self.set(index, |gpu| gpu.encoder_utilization = encoder);

@@ -175,7 +175,7 @@ fn cases() -> Vec<Case> {
             ready("570.86.15", vec![h200(0)]),
             Ok(()),
             Err(NoEngine),
-            &["no NVENC engine: GPU 0 (NVIDIA H200)", "encodes on the CPU"],
+            &["no NVENC engine: GPU 0 (NVIDIA H200)", "how these boards are made"],
             Limit::Sessions(0),
         ),
         case(

@@ -47,6 +47,11 @@ impl Encoder for Jpeg {
     }
 }
 
+/// One RGB picture as a JPEG of quality 92, at which its losses are hard to see.
+pub fn still(rgb: &[u8], size: Size) -> Result<BytesMut> {
+    compress(rgb, PixelFormat::Rgb24, size, 92, BytesMut::new())
+}
+
 /// Appends one JPEG to `out`. The library reports its errors by unwinding.
 fn compress(pixels: &[u8], format: PixelFormat, size: Size, quality: u8, out: BytesMut) -> Result<BytesMut> {
     let space = match format {

@@ -9,6 +9,7 @@ mod slots;
 
 use bytes::BytesMut;
 
+pub use self::jpeg::still;
 pub use self::slots::{NoSlot, Slots, WhenFull};
 use super::frame::{Frame, Size};
 use super::rate::Quality;
@@ -21,7 +22,7 @@ use crate::lease::{Denied, Slot};
 use crate::wire::status::{Cause, Fallback};
 
 /// What a viewer decodes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, clap::ValueEnum, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Codec {
     H264,
@@ -296,7 +297,12 @@ fn walk<T>(
     Err(match passed {
         Some((_, _, detail)) => Error::missing(format!("{} cannot be encoded here", codec.title()))
             .cause(detail)
-            .hint("H.264 can: --codec h264"),
+            // H.264 has another encoder, where the choice leaves it one.
+            .hint(if choice == Choice::Auto {
+                "H.264 can: --codec h264"
+            } else {
+                "H.264 can: --codec h264 --encoder auto"
+            }),
         None => Error::bug(format!("no back end for {codec:?}")),
     }
     .into())

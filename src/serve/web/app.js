@@ -1,4 +1,4 @@
-// The viewer page: one socket, one of three ways to the screen, the person's input, and what is measured of it all.
+// The viewer page: one socket, one of three ways to the screen, and what is said over the picture.
 'use strict';
 (() => {
 const $ = id => document.getElementById(id);
@@ -13,7 +13,6 @@ let hello = null, config = null, server = null;      // the newest messages of t
 let size = { width: 0, height: 0 };
 const errors = [], count = { painted: 0, bytes: 0, drops: 0, reconnects: 0 };
 const seconds = n => `${n} s`;
-const median = list => list.length ? list.sort((a, b) => a - b)[list.length >> 1] : null;
 const note = text => { errors.push(text); if (errors.length > 20) errors.shift(); };
 
 // ---- What is said ----
@@ -100,7 +99,7 @@ function connect() {
   ws.onmessage = ({ data }) => {
     heard = performance.now();
     if (typeof data === 'string') return told(JSON.parse(data));
-    arrived(data, heard);
+    measured.arrived(data, heard);
     player.feed(data);
   };
   ws.onclose = () => { if (ws === socket) lost(opened); };
@@ -149,10 +148,8 @@ function told(message) {
       // A farewell stays in view over one more attempt that ends the same way at once.
       Object.assign(link, { phase: 'open', silent: false, problem: '', refused: null });
       if (via === 'mse' || !['streaming', 'idle'].includes(message.state)) link.bye = '';
-      // It may be another process on another machine's clock.
-      clock.reset();
-      frames.clear();
-      newest = server = null;
+      measured.reset();
+      server = null;
       if ((via !== 'mjpeg' || parked) && !hello.codecs.includes(codec.now)) {
         return fall_on(codec.now === 'h264' ? 'this worker encodes JPEG only' : `this worker encodes no ${codec.name()}`);
       }
@@ -173,7 +170,7 @@ function told(message) {
       Object.assign(link, { bye: '', refused: null });
       return say();
     case 'drop': count.drops += message.frames; return;
-    case 'pong': return clock.pong(message);
+    case 'pong': return measured.clock.pong(message);
     case 'stats': server = message; return;
     case 'bye': link.bye = message.reason || 'the server ended'; return;
   }
@@ -183,7 +180,7 @@ function told(message) {
 function follow_codec() {
   const jpeg = config.codec === 'mjpeg';
   if (jpeg === Boolean(parked) || !undecided()) return;
-  samples.length = 0;
+  measured.forget_rates();
   if (jpeg) {
     land();
     parked = player;
@@ -225,112 +222,10 @@ function good() {
   say();
 }
 
-// ---- Measuring ----
-
-const sent = new Map();   // number of an input event -> when it was sent
 const may_steer = () => Boolean(hello && hello.input && socket && socket.readyState === 1);
-
-// The server's clock against ours: of the answers of the last 20 s the one with the shortest way says it best.
-const clock = {
-  list: [], best: null,
-  reset() { this.list = []; this.best = null; },
-  ping() { send({ type: 'ping', t: performance.now() }); },
-  pong({ t, server_us }) {
-    const at = performance.now(), rtt = at - t;
-    this.list = this.list.filter(s => at - s.at < 20000);
-    this.list.push({ at, rtt, offset: server_us / 1000 - (t + at) / 2 });
-    this.best = this.list.reduce((a, b) => b.rtt < a.rtt ? b : a);
-  },
-};
-
-const frames = new Map();   // capture time in µs -> what is known of that frame, oldest first
-let newest = null, reported = 0, viewDelays = [], viewReport = null;
-
-function arrived(buffer, recv) {
-  const head = new DataView(buffer), cap = Number(head.getBigUint64(12)), seen = newest ? newest.view : 0;
-  newest = { cap, recv, sequence: head.getUint32(4), view: head.getUint32(8), cte: head.getUint32(20), decoded: null, painted: null, event: 0 };
-  count.bytes += buffer.byteLength;
-  frames.set(cap, newest);
-  if (frames.size > 600) frames.delete(frames.keys().next().value);
-  if (newest.view !== seen && sent.has(newest.view)) {
-    newest.event = sent.get(newest.view);
-    for (const view of sent.keys()) if (view <= newest.view) sent.delete(view);
-    watch_paint();
-  }
-}
-
-function painted(frame, at) {
-  if (frame.painted !== null) return;
-  frame.painted = at;
-  if (!frame.event) return;
-  viewReport = at - frame.event;
-  viewDelays.push({ at, ms: viewReport });
-}
-
-// presentationTime is the hand-over to the compositor, some ms before the screen. expectedDisplayTime is no better: against
-// the pixels of an X display (Xvfb) it is later than the truth by far more than this is early.
-// One callback a frame costs the page a rendering update each, so it is asked for while the panel is open, while an
-// input event waits for its picture, and otherwise for a sample four times a second.
-let watching = false;
-function watch_paint() {
-  if (watching || sink !== 'video track' || !video.requestVideoFrameCallback) return;
-  watching = true;
-  video.requestVideoFrameCallback((now, { mediaTime, presentationTime }) => {
-    watching = false;
-    const frame = frames.get(Math.round(mediaTime * 1e6));
-    if (frame) painted(frame, presentationTime);
-    if (!$('panel').hidden || sent.size || (newest && newest.event && newest.painted === null)) watch_paint();
-  });
-}
-
-// The clocks' offset is known to half a round trip: a way shorter than that can come out below nothing.
-const network = f => clock.best && Math.max(0, f.recv - ((f.cap + f.cte) / 1000 - clock.best.offset));
-const total = f => clock.best && f.painted !== null ? f.painted - (f.cap / 1000 - clock.best.offset) : null;
-const STAGES = {
-  network,
-  decode: f => f.decoded === null ? null : f.decoded - f.recv,
-  paint: f => f.painted === null || f.decoded === null ? null : Math.max(0, f.painted - f.decoded),
-  total,
-};
-
-function spread(list) {
-  const v = list.filter(x => x !== null).sort((a, b) => a - b), at = q => Math.round(10 * v[Math.min(v.length - 1, Math.floor(q * v.length))]) / 10;
-  return v.length ? { p50: at(.5), p95: at(.95) } : null;
-}
-
-function latency() {
-  const since = performance.now() - 5000, recent = [...frames.values()].filter(f => f.recv > since), out = {};
-  const stages = (server && server.latency_ms) || {}, until = spread(recent.map(f => f.cte / 1000)), pair = s => s && s.p50 !== null ? { p50: s.p50, p95: s.p95 } : null;
-  out.capture = pair(stages.capture);
-  // What the header's capture-to-encoded time holds beyond the capture: conversion, encoding, and the waits between.
-  const round = x => Math.max(0, Math.round(10 * x) / 10);
-  out.encode = until && out.capture ? { p50: round(until.p50 - out.capture.p50), p95: round(until.p95 - out.capture.p50) } : until || pair(stages.encode);
-  for (const name in STAGES) out[name] = spread(recent.map(STAGES[name]));
-  return out;
-}
-
-const samples = [];   // {at, painted, bytes} of the last 2 s: rates
-function sample() {
-  const at = performance.now();
-  const shown = player.painted();
-  samples.push({ at, painted: shown, bytes: count.bytes });
-  while (at - samples[0].at > 2000 && samples.length > 2) samples.shift();
-}
-function rate(key) {
-  const a = samples[0], b = samples[samples.length - 1];
-  return !b || a === b || b[key] === null || a[key] === null || b[key] < a[key] ? null : (b[key] - a[key]) * 1000 / (b.at - a.at);
-}
-
-function ack() {
-  if (!newest || newest.sequence === reported) return;
-  const fresh = [...frames.values()].filter(f => !f.acked && f.decoded !== null);
-  fresh.forEach(f => { f.acked = true; });
-  const mid = stage => { const m = median(fresh.map(STAGES[stage]).filter(x => x !== null)); return m === null ? null : Math.max(0, Math.round(m * 1000)); };
-  reported = newest.sequence;
-  send({ type: 'ack', sequence: newest.sequence, frames: fresh.length, network_us: mid('network'), decode_us: mid('decode'), paint_us: mid('paint'),
-    total_us: mid('total'), queue: player.queue, view_us: viewReport === null ? null : Math.round(viewReport * 1000) });
-  viewReport = null;
-}
+const measured = measuring({
+  video, count, send, sink: () => sink, player: () => player, server: () => server, looked_at: () => !$('panel').hidden,
+});
 
 // ---- Which path ----
 
@@ -368,7 +263,7 @@ function fall_on(reason) {
   parked = null;
   drop_socket();
   clearTimeout(retryTimer);
-  samples.length = 0;
+  measured.forget_rates();
   // The same way with the codec that all decode comes before a lesser way.
   if (from !== 'mjpeg' && codec.settle_for_h264(reason)) {
     connect();
@@ -425,7 +320,7 @@ function awake() {
 function toggle_panel() {
   $('panel').hidden = !$('panel').hidden;
   $('info-button').setAttribute('aria-pressed', String(!$('panel').hidden));
-  if (!$('panel').hidden) { watch_paint(); show_facts(); }
+  if (!$('panel').hidden) { measured.watch_paint(); show_facts(); }
   else if ($('panel').contains(document.activeElement)) stage.focus();
 }
 function toggle_help() {
@@ -450,73 +345,13 @@ function own_keys(e) {
   e.preventDefault();
 }
 
-const digits = (x, n = 1) => x === null || x === undefined ? '–' : x.toFixed(n);
-const rows = new Map();
-function row(parent, name, text, title) {
-  let cell = rows.get(name);
-  if (!cell) {
-    const label = document.createElement('dt');
-    cell = document.createElement('dd');
-    label.textContent = name;
-    parent.append(label, cell);
-    rows.set(name, cell);
-  }
-  set(cell, text);
-  if (cell.title !== title) cell.title = title;
-}
-
-const COVERS = {
-  capture: 'server: taking the picture from the source', encode: 'server: from captured to encoded, with conversion and waits (from each frame\'s header)',
-  network: 'from encoded on the server to received by this page', decode: 'from received to decoded', paint: 'from decoded to handed to the browser\'s compositor, or drawn; the display\'s own delay comes on top',
-  total: 'from the start of the capture to the end of paint',
-};
-const lines = {};
+const facts = facts_panel({
+  $, set, measured, PATH_NAMES,
+  now: () => ({ via, sink, why, size, config, server, dropped: count.drops, codec: (player && player.codec() || '–') + (codec.why ? `, as ${codec.why}` : '') }),
+});
 function show_facts() {
-  const list = $('facts'), fps = rate('painted'), bits = rate('bytes'), delays = spread(viewDelays.map(d => d.ms));
-  const fallback = config && config.fallback;
-  row(list, 'path', `${PATH_NAMES[via] || '–'}${sink ? ` → ${sink}` : ''}`, 'how pictures reach the screen');
-  if (why) row(list, 'because', why, 'why not a quicker path');
-  row(list, 'painted', fps === null ? '–' : `${digits(fps)} fps`, 'pictures shown by this page, over the last 2 s');
-  row(list, 'received', bits === null ? '–' : `${(bits * 8 / 1e6).toFixed(2)} Mbit/s`, 'bytes of video received by this page, over the last 2 s');
-  row(list, 'size', size.width ? `${size.width} × ${size.height}` : '–', 'of the picture, before it is fitted to the window');
-  row(list, 'codec', (player && player.codec() || '–') + (codec.why ? `, as ${codec.why}` : ''), 'as the server declares it');
-  const backend = server && server.backend ? server.backend.split(':').pop() : '–';
-  row(list, 'encoder', config ? `${config.backend} (${config.hardware ? 'hardware' : 'software'})` : backend, 'the server\'s encoder');
-  row(list, 'fallback', fallback ? `${fallback.from}: ${fallback.detail || fallback.cause}` : '–', fallback ? `${fallback.cause}, since ${fallback.since}` : 'the encoder is the one asked for');
-  row(list, 'viewers', server && server.viewers !== null ? String(server.viewers) : '–', 'counted by the server');
-  row(list, 'dropped', `${count.drops} here, ${server && server.dropped !== null ? server.dropped : '–'} in all`, 'frames skipped because a viewer was too slow: this page since it was opened; all viewers as the server counts');
-  row(list, 'input to picture', delays ? `${digits(delays.p50)} ms, p95 ${digits(delays.p95)}` : '–', 'from sending an input event to the first picture that shows it, over the last 5 s');
+  facts.show();
   quality.show(server, config);
-  const figures = latency(), bar = $('bar-latency');
-  const exact = clock.best ? `; clock offset known to ±${(clock.best.rtt / 2).toFixed(1)} ms` : '; clock offset not known yet';
-  Object.keys(COVERS).forEach((name, i) => {
-    if (!lines[name]) {
-      const tr = $('latency').tBodies[0].insertRow(), th = document.createElement('th');
-      th.scope = 'row';
-      th.textContent = name;
-      tr.append(th);
-      lines[name] = [tr.insertCell(), tr.insertCell(), tr];
-      if (name !== 'total') bar.append(document.createElement('i'));
-    }
-    const [p50, p95, tr] = lines[name], figure = figures[name];
-    set(p50, digits(figure && figure.p50));
-    set(p95, digits(figure && figure.p95));
-    tr.title = COVERS[name] + (name === 'network' || name === 'total' ? exact : '');
-    if (name !== 'total') bar.children[i].style.flex = `${figure ? Math.max(0, figure.p50) : 0} 0 0`;
-  });
-}
-
-function show_notes() {
-  const add = (text, code) => {
-    const p = document.createElement('p');
-    p.textContent = text;
-    if (code) p.append(Object.assign(document.createElement('code'), { textContent: code }));
-    $('notes').append(p);
-  };
-  if (window.isSecureContext) return;
-  const port = location.port || '80';
-  add('WebCodecs, the quickest path, needs HTTPS or a tunnel. Run this, then open the address below it:', `ssh -L ${port}:127.0.0.1:${port} ${location.hostname}`);
-  add('', `http://127.0.0.1:${port}/`);
 }
 
 // ---- Time ----
@@ -526,15 +361,14 @@ function tick() {
   // This page stood still itself: what the server said meanwhile has yet to be read.
   if (t - ticked > 2000) heard = t;
   ticked = t;
-  sample();
-  ack();
-  viewDelays = viewDelays.filter(d => t - d.at < 5000);
-  for (const [number, at] of sent) if (t - at > 5000) sent.delete(number);   // no picture answered it
-  watch_paint();
+  measured.sample();
+  measured.ack();
+  measured.forget(t);
+  measured.watch_paint();
   if (link.phase === 'waiting') say();
   if (link.phase === 'open') {
-    const slow = clock.list.length > 5 ? 1000 : 250;
-    if (t - lastPing >= slow) { lastPing = t; clock.ping(); }
+    const slow = measured.clock.list.length > 5 ? 1000 : 250;
+    if (t - lastPing >= slow) { lastPing = t; measured.clock.ping(); }
     // The server says something every second: silence means a dead connection that TCP has not noticed.
     if (t - heard > 5000 && !document.hidden) { link.silent = true; drop_socket(); lost(true); }
     if (!link.picture && hello.state === 'streaming' && t - heard < 1000 && t - keyAsked > 2000) ask_key();
@@ -578,7 +412,7 @@ async function start() {
 
 const codec = codec_choice({ offered: document.body.dataset.codec, query, note, notice });
 const ways = players({
-  $, link, count, frames, note, good, ask_key, fall_on, resized, painted, show_sink, land,
+  $, link, count, note, good, ask_key, fall_on, resized, show_sink, land, frames: measured.frames, painted: measured.painted,
   config: () => config,
   codec: () => codec.now,
   refused({ state, reason }) {
@@ -598,7 +432,7 @@ if (playing) {
 new ResizeObserver(fit).observe(stage);
 addEventListener('keydown', own_keys);   // before the picture's own listener, which leaves handled keys alone
 const quality = bitrate_choice({ $, send, may_steer, steers: () => Boolean(hello && hello.input) });
-const hands = steering({ stage, send, sent, may_steer, watch_paint, box: () => box });
+const hands = steering({ stage, send, may_steer, sent: measured.sent, watch_paint: measured.watch_paint, box: () => box });
 addEventListener('pointermove', awake, { passive: true });
 addEventListener('pointerdown', awake, { passive: true });
 document.addEventListener('focusin', awake);
@@ -610,7 +444,7 @@ $('info-button').onclick = toggle_panel;
 $('help-button').onclick = $('help-close').onclick = toggle_help;
 $('full-button').onclick = toggle_full;
 $('retry').onclick = again;
-show_notes();
+facts.show_notes();
 awake();
 if (query.has('via') && !forced) {
   const text = `?via=${query.get('via')} is not known; it can be webcodecs, mse or mjpeg. This page chose by itself.`;
@@ -625,9 +459,9 @@ if (playing) setInterval(tick, 250);
 
 window.gsk = {
   stats: () => ({
-    via, sink, state: state(), reason: [words(), $('countdown').textContent].filter(Boolean).join('; '), painted: player ? player.painted() : null, painted_fps: rate('painted'),
-    bitrate_bps: rate('bytes') === null ? null : rate('bytes') * 8, ...size, latency: latency(),
-    input_to_picture_ms: spread(viewDelays.map(d => d.ms)), drops: count.drops, reconnects: count.reconnects, errors: [...errors],
+    via, sink, state: state(), reason: [words(), $('countdown').textContent].filter(Boolean).join('; '), painted: player ? player.painted() : null, painted_fps: measured.rate('painted'),
+    bitrate_bps: measured.rate('bytes') === null ? null : measured.rate('bytes') * 8, ...size, latency: measured.latency(),
+    input_to_picture_ms: measured.input_to_picture(), drops: count.drops, reconnects: count.reconnects, errors: [...errors],
   }),
 };
 })();

@@ -70,7 +70,14 @@ fn check(value: u32) -> u32 {
 /// Reads the mark off a picture (RGBA, rows top-down, tight): milliseconds modulo 2^20. None where there is no mark,
 /// or no clear one: a square between black and white, or check bits that do not fit.
 pub fn read(rgba: &[u8], size: Size) -> Option<u32> {
-    if !fits(size) || rgba.len() != size.pixels() * 4 {
+    let fits = rgba.len() == size.pixels() * 4;
+    let value = |at: usize| u32::from(rgba[at * 4]) + 2 * u32::from(rgba[at * 4 + 1]) + u32::from(rgba[at * 4 + 2]);
+    if fits { read_by(size, value) } else { None }
+}
+
+/// The same by any measure of how light the pixel of an index is (rows top-down), 0 to 1020.
+pub fn read_by(size: Size, value: impl Fn(usize) -> u32) -> Option<u32> {
+    if !fits(size) {
         return None;
     }
     let light = |index: usize| {
@@ -80,8 +87,7 @@ pub fn read(rgba: &[u8], size: Size) -> Option<u32> {
         let (mut sum, mut count) = (0, 0);
         for y in top + dy..bottom - dy {
             for x in left + dx..right - dx {
-                let at = (y as usize * size.width as usize + x as usize) * 4;
-                sum += rgba[at] as i64 + 2 * rgba[at + 1] as i64 + rgba[at + 2] as i64;
+                sum += i64::from(value(y as usize * size.width as usize + x as usize));
                 count += 4;
             }
         }

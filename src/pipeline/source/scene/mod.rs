@@ -16,7 +16,7 @@ mod vector;
 
 use crate::error::{Error, Result};
 use crate::gpu::picture::Picture;
-use crate::pipeline::frame::Size;
+use crate::pipeline::frame::{Frame, PixelFormat, Size};
 use crate::wire::input::Event;
 
 use camera::{Camera, Lens, Rig};
@@ -27,6 +27,22 @@ use overlay::{Layers, Overlay};
 /// milliseconds modulo 2^20 when it was drawn. None where there is none, or no clear one.
 pub fn read_mark(rgba: &[u8], size: Size) -> Option<u32> {
     mark::read(rgba, size)
+}
+
+/// The same of a frame in host memory, whatever its format.
+pub fn read_frame_mark(frame: &Frame) -> Option<u32> {
+    let (size, pixels) = (frame.size, frame.host().ok()?);
+    if pixels.len() != frame.format.bytes(size) {
+        return None;
+    }
+    let value = |at: usize| u32::from(pixels[at]);
+    match frame.format {
+        PixelFormat::I420 | PixelFormat::Nv12 => mark::read_by(size, |at| 4 * value(at)),
+        PixelFormat::Rgb24 => mark::read_by(size, |at| value(at * 3) + 2 * value(at * 3 + 1) + value(at * 3 + 2)),
+        PixelFormat::Rgba | PixelFormat::Bgra => {
+            mark::read_by(size, |at| value(at * 4) + 2 * value(at * 4 + 1) + value(at * 4 + 2))
+        }
+    }
 }
 
 /// What draws the scene.

@@ -1,0 +1,67 @@
+//! Decoders: one trait, one file per back end, and the table of them. Viewers decode in their browsers; this is for those
+//! who measure and check.
+
+mod ffmpeg;
+mod jpeg;
+mod openh264;
+
+use super::encode::Codec;
+use super::frame::{Frame, Pool, Size};
+use crate::error::{Error, Result};
+
+/// What a decoder is opened for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    pub codec: Codec,
+    /// Of the pictures.
+    pub size: Size,
+    /// Pictures a second, for those that want to know.
+    pub fps: f64,
+}
+
+/// A running decoder of streams as [`encode`](super::encode) writes them: no reordering, a picture out for each unit in.
+pub trait Decoder: Send {
+    /// Decodes one access unit, beginning with a key unit, and waits for its picture. What the frame's times say is how long
+    /// that took.
+    ///
+    /// # Errors
+    /// A unit that gives no picture of the configured size; a back end that does not answer within 5 s.
+    fn decode(&mut self, unit: &[u8], pool: &Pool) -> Result<Frame>;
+}
+
+/// A row of the table.
+pub struct Backend {
+    pub name: &'static str,
+    pub codec: Codec,
+    pub hardware: bool,
+    open: fn(&Config) -> Result<Box<dyn Decoder>>,
+}
+
+/// All back ends.
+pub const TABLE: &[Backend] = &[
+    Backend { name: "openh264", codec: Codec::H264, hardware: false, open: openh264::open },
+    Backend { name: "ffmpeg", codec: Codec::H264, hardware: false, open: ffmpeg::open },
+    Backend { name: "jpeg", codec: Codec::Jpeg, hardware: false, open: jpeg::open },
+];
+
+impl Backend {
+    /// Opens it.
+    ///
+    /// # Errors
+    /// [`Kind::Missing`](crate::error::Kind::Missing) where this host lacks what it stands on.
+    pub fn open(&self, config: &Config) -> Result<Box<dyn Decoder>> {
+        (self.open)(config)
+    }
+}
+
+/// Opens the built-in decoder of a codec.
+///
+/// # Errors
+/// [`Kind::Missing`](crate::error::Kind::Missing) for HEVC and AV1, of which there is none.
+pub fn reference(config: &Config) -> Result<Box<dyn Decoder>> {
+    match config.codec {
+        Codec::H264 => openh264::open(config),
+        Codec::Hevc | Codec::Av1 => Err(Error::missing(format!("no decoder of {} is built in", config.codec.title()))),
+        Codec::Jpeg => jpeg::open(config),
+    }
+}
