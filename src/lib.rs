@@ -37,7 +37,8 @@
 //! 1. **Capture.** [`pipeline::source`]: the source's thread draws a frame at a deadline ([`clock::Pacer`]) while somebody
 //!    watches, or reads one from a pipe whether anybody does or not, so that its writer never blocks. A
 //!    [`Frame`](pipeline::frame::Frame) carries its capture times, and the number of the newest input event that it shows.
-//!    What OpenGL drew on a CUDA device stays there ([`gpu::interop::Capture`]): its pixels lie in device memory.
+//!    What OpenGL drew on a CUDA device stays there ([`gpu::interop::Capture`]): its pixels lie in device memory, and the
+//!    encoder is opened on that device if it may be. Once nobody watches, that memory is given back.
 //! 2. **Newest wins.** The frame is put into the slot in front of each watched codec's encoder
 //!    ([`pipeline::stream`]). One that still lies there is replaced and counted: frames are dropped before the encoder,
 //!    never inside a group of pictures.
@@ -45,9 +46,10 @@
 //!    last not at all, but for a keepalive; an IDR for one who joins, though not too often.
 //! 4. **Convert and encode.** [`pipeline::convert`], by the CPU or, where the pixels lie on a device, by that device
 //!    ([`gpu::convert`]); then a back end of [`pipeline::encode`]'s table: one access unit out for each frame in, written
-//!    behind room for its header. NVENC takes its frames on this thread and gives its units on another. Its session is opened with an encoder slot of the machine in hand ([`lease`]); where none is free the stream
-//!    waits, or another back end stands in. nvJPEG ([`gpu::nvjpeg`]) needs neither engine nor slot. JPEG's quality follows the
-//!    bit rate ([`pipeline::rate`]); viewers that ask for no codec get JPEG where H.264 is too slow for the host
+//!    behind room for its header. NVENC takes its frames on this thread and gives its units on another. Its session is
+//!    opened with an encoder slot of the machine in hand ([`lease`]); where none is free the stream waits, or another back
+//!    end stands in. nvJPEG ([`gpu::nvjpeg`]) needs neither engine nor slot. JPEG's quality follows the bit rate
+//!    ([`pipeline::rate`]); viewers that ask for no codec get JPEG where H.264 is too slow for the host
 //!    ([`pipeline::lane`]).
 //! 5. **Broadcast.** [`pipeline::broadcast`] writes the `gsk.v1` header into that room ([`wire::message::Header`]) and hands
 //!    the one packet to every viewer's [`pipeline::queue`]. A viewer whose queue is full skips to the next IDR, and is

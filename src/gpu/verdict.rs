@@ -19,8 +19,8 @@ pub struct Capacity {
     pub from: String,
     /// Indices of the GPUs whose sessions count against the limit; none: those of all.
     pub gpus: Vec<u32>,
-    /// UUIDs of the GPUs to encode on, the best first; none: any. Where the limit is that of some boards, only those are here
-    /// that it is told of.
+    /// UUIDs of the GPUs to encode on, the best first; none: any. Of one that is divided, the PCI address, which its instances
+    /// have. Where the limit is that of some boards, only those are here that it is told of.
     pub boards: Vec<String>,
 }
 
@@ -178,7 +178,9 @@ fn to_encode_on(gpus: &[&Gpu]) -> Vec<String> {
     if boards.first().is_some_and(|(worth, _)| *worth == Worth::Unlimited) {
         boards.retain(|(worth, _)| *worth == Worth::Unlimited);
     }
-    boards.into_iter().filter_map(|(_, gpu)| gpu.uuid.clone()).collect()
+    // CUDA shows instances of a divided board, whose UUIDs are their own, at the board's address.
+    let id = |gpu: &Gpu| gpu.pci.clone().filter(|_| gpu.mig == Some(true)).or_else(|| gpu.uuid.clone());
+    boards.into_iter().filter_map(|(_, gpu)| id(gpu)).collect()
 }
 
 /// The UUIDs of all GPUs, in NVML's order: what a trial was made on.

@@ -389,3 +389,13 @@ fn a_chosen_board_has_its_own_capacity() {
     assert_eq!(of("GPU-2").from, "no NVENC engine: GPU 2 (NVIDIA A100-SXM4-40GB)");
     assert_eq!(of("GPU-9").limit, Limit::Unknown, "a board that is gone");
 }
+
+/// CUDA gives an instance a UUID of its own, which is not NVML's of the board.
+#[test]
+fn a_divided_board_is_found_by_its_address() {
+    let board = Gpu { pci: Some("00000000:41:00.0".into()), ..rtx(0) };
+    let boards = |board| capacity(&ready("550.54.14", vec![board])).boards;
+    assert_eq!(boards(divided(board.clone())), ["00000000:41:00.0"]);
+    assert_eq!(boards(divided(Gpu { pci: None, ..board.clone() })), ["GPU-0"]);
+    assert_eq!(boards(board), ["GPU-0"]);
+}
