@@ -42,6 +42,7 @@ Register-ArgumentCompleter -Native -CommandName 'gsk' -ScriptBlock {
             [CompletionResult]::new('verify-gl', 'verify-gl', [CompletionResultType]::ParameterValue, 'Proves that OpenGL''s pixels reach CUDA on this host, byte for byte, or says which step fails and what to do')
             [CompletionResult]::new('view', 'view', [CompletionResultType]::ParameterValue, 'Watch a worker without a browser, and measure what arrives: rates, gaps, latency, joins')
             [CompletionResult]::new('bench', 'bench', [CompletionResultType]::ParameterValue, 'Where every millisecond goes, from capture to a viewer''s hands, and a gate for CI')
+            [CompletionResult]::new('nsight', 'nsight', [CompletionResultType]::ParameterValue, 'Nsight Streamer: the windows of Nsight Systems or Nsight Compute in a browser, over a folder of reports')
             [CompletionResult]::new('help', 'help', [CompletionResultType]::ParameterValue, 'Print this message or the help of the given subcommand(s)')
             break
         }
@@ -255,6 +256,172 @@ Register-ArgumentCompleter -Native -CommandName 'gsk' -ScriptBlock {
             [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
             break
         }
+        'gsk;nsight' {
+            [CompletionResult]::new('--format', '--format', [CompletionResultType]::ParameterName, 'How to print data [default: table]')
+            [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'When to colour; NO_COLOR is heeded [default: auto]')
+            [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'Settings file to read in place of ./gsk.yaml; it is trusted with programs and addresses')
+            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Short for --format json')
+            [CompletionResult]::new('--csv', '--csv', [CompletionResultType]::ParameterName, 'Short for --format csv')
+            [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Say only what failed')
+            [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'Say only what failed')
+            [CompletionResult]::new('-v', '-v', [CompletionResultType]::ParameterName, 'Log more; twice for everything')
+            [CompletionResult]::new('--verbose', '--verbose', [CompletionResultType]::ParameterName, 'Log more; twice for everything')
+            [CompletionResult]::new('--print-config', '--print-config', [CompletionResultType]::ParameterName, 'Print every setting and where it came from, and end')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('start', 'start', [CompletionResultType]::ParameterValue, 'Start it, and say where to look: page, password, tunnel, reports')
+            [CompletionResult]::new('stop', 'stop', [CompletionResultType]::ParameterValue, 'Stop and remove it; other programs'' containers are left alone')
+            [CompletionResult]::new('status', 'status', [CompletionResultType]::ParameterValue, 'What runs, since when, and how it does: state, ports, page, reports, image, GPU')
+            [CompletionResult]::new('logs', 'logs', [CompletionResultType]::ParameterValue, 'What it has written')
+            [CompletionResult]::new('open', 'open', [CompletionResultType]::ParameterValue, 'Open the page in this machine''s browser, or one report in it')
+            [CompletionResult]::new('help', 'help', [CompletionResultType]::ParameterValue, 'Print this message or the help of the given subcommand(s)')
+            break
+        }
+        'gsk;nsight;start' {
+            [CompletionResult]::new('--tool', '--tool', [CompletionResultType]::ParameterName, 'Whose windows [default: nsys]')
+            [CompletionResult]::new('--image', '--image', [CompletionResultType]::ParameterName, 'Image, with its tag or without [default: nvcr.io/nvidia/devtools/nsight-streamer-nsys or -ncu]')
+            [CompletionResult]::new('--tag', '--tag', [CompletionResultType]::ParameterName, 'Tag of the image; as new as the tool that wrote the reports, or newer [default: 2026.4.1 for nsys, 2026.2.1 for ncu]')
+            [CompletionResult]::new('--reports', '--reports', [CompletionResultType]::ParameterName, 'Folder of the reports; the container can only read it [default: ./profiling_output]')
+            [CompletionResult]::new('--port', '--port', [CompletionResultType]::ParameterName, 'Port of the page [default: 8080]')
+            [CompletionResult]::new('--turn-port', '--turn-port', [CompletionResultType]::ParameterName, 'Port that the pictures come by (TURN over TCP); the same inside the container and out [default: 3478]')
+            [CompletionResult]::new('--bind', '--bind', [CompletionResultType]::ParameterName, 'Address that both ports listen on; beyond loopback the password is what keeps others out [default: 127.0.0.1]')
+            [CompletionResult]::new('--host-ip', '--host-ip', [CompletionResultType]::ParameterName, 'Address that the browser finds the TURN port by [default: that of --bind; for 0.0.0.0 this machine''s own]')
+            [CompletionResult]::new('--max-resolution', '--max-resolution', [CompletionResultType]::ParameterName, 'Largest picture [default: 1920x1080]')
+            [CompletionResult]::new('--no-resize', '--no-resize', [CompletionResultType]::ParameterName, 'Keep the picture''s size, whatever the browser window''s')
+            [CompletionResult]::new('--gpu', '--gpu', [CompletionResultType]::ParameterName, 'GPU of the container: auto, none, nvidia-smi''s index, a UUID or a PCI address; without one the CPU draws [default: auto]')
+            [CompletionResult]::new('--username', '--username', [CompletionResultType]::ParameterName, 'User to log in as; '''' for no login, on loopback only [default: gsk]')
+            [CompletionResult]::new('--password-file', '--password-file', [CompletionResultType]::ParameterName, 'File with the password, 8 to 128 of A-Z, a-z, 0-9 and -._~ [default: one made at random, printed once, and kept below $XDG_STATE_HOME/gsk]')
+            [CompletionResult]::new('--docker-compose', '--docker-compose', [CompletionResultType]::ParameterName, 'Take image, ports, environment and volumes from the service ''nsight-streamer'' of this file, where no flag says otherwise')
+            [CompletionResult]::new('--profile', '--profile', [CompletionResultType]::ParameterName, 'Keys that take the place of the shipped profile''s, such as environment, mounts, shm, ready or errors')
+            [CompletionResult]::new('--timeout', '--timeout', [CompletionResultType]::ParameterName, 'How long a start may take, once the image is here, such as 5m [default: 2m]')
+            [CompletionResult]::new('--name', '--name', [CompletionResultType]::ParameterName, 'Which one, where several are to run [default: nsys or ncu]')
+            [CompletionResult]::new('--open', '--open', [CompletionResultType]::ParameterName, 'Open this report')
+            [CompletionResult]::new('--format', '--format', [CompletionResultType]::ParameterName, 'How to print data [default: table]')
+            [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'When to colour; NO_COLOR is heeded [default: auto]')
+            [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'Settings file to read in place of ./gsk.yaml; it is trusted with programs and addresses')
+            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Short for --format json')
+            [CompletionResult]::new('--csv', '--csv', [CompletionResultType]::ParameterName, 'Short for --format csv')
+            [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Say only what failed')
+            [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'Say only what failed')
+            [CompletionResult]::new('-v', '-v', [CompletionResultType]::ParameterName, 'Log more; twice for everything')
+            [CompletionResult]::new('--verbose', '--verbose', [CompletionResultType]::ParameterName, 'Log more; twice for everything')
+            [CompletionResult]::new('--print-config', '--print-config', [CompletionResultType]::ParameterName, 'Print every setting and where it came from, and end')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            break
+        }
+        'gsk;nsight;stop' {
+            [CompletionResult]::new('--name', '--name', [CompletionResultType]::ParameterName, 'Which one, where several are to run [default: nsys or ncu]')
+            [CompletionResult]::new('--format', '--format', [CompletionResultType]::ParameterName, 'How to print data [default: table]')
+            [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'When to colour; NO_COLOR is heeded [default: auto]')
+            [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'Settings file to read in place of ./gsk.yaml; it is trusted with programs and addresses')
+            [CompletionResult]::new('--all', '--all', [CompletionResultType]::ParameterName, 'All of them')
+            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Short for --format json')
+            [CompletionResult]::new('--csv', '--csv', [CompletionResultType]::ParameterName, 'Short for --format csv')
+            [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Say only what failed')
+            [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'Say only what failed')
+            [CompletionResult]::new('-v', '-v', [CompletionResultType]::ParameterName, 'Log more; twice for everything')
+            [CompletionResult]::new('--verbose', '--verbose', [CompletionResultType]::ParameterName, 'Log more; twice for everything')
+            [CompletionResult]::new('--print-config', '--print-config', [CompletionResultType]::ParameterName, 'Print every setting and where it came from, and end')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            break
+        }
+        'gsk;nsight;status' {
+            [CompletionResult]::new('--name', '--name', [CompletionResultType]::ParameterName, 'Which one, where several are to run [default: nsys or ncu]')
+            [CompletionResult]::new('--watch', '--watch', [CompletionResultType]::ParameterName, 'Look again every so many seconds, 0.1 to 3600, until Ctrl-C; with JSON it prints one object a line [default: 2]')
+            [CompletionResult]::new('--format', '--format', [CompletionResultType]::ParameterName, 'How to print data [default: table]')
+            [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'When to colour; NO_COLOR is heeded [default: auto]')
+            [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'Settings file to read in place of ./gsk.yaml; it is trusted with programs and addresses')
+            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Short for --format json')
+            [CompletionResult]::new('--csv', '--csv', [CompletionResultType]::ParameterName, 'Short for --format csv')
+            [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Say only what failed')
+            [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'Say only what failed')
+            [CompletionResult]::new('-v', '-v', [CompletionResultType]::ParameterName, 'Log more; twice for everything')
+            [CompletionResult]::new('--verbose', '--verbose', [CompletionResultType]::ParameterName, 'Log more; twice for everything')
+            [CompletionResult]::new('--print-config', '--print-config', [CompletionResultType]::ParameterName, 'Print every setting and where it came from, and end')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            break
+        }
+        'gsk;nsight;logs' {
+            [CompletionResult]::new('--name', '--name', [CompletionResultType]::ParameterName, 'Which one, where several are to run [default: nsys or ncu]')
+            [CompletionResult]::new('--tail', '--tail', [CompletionResultType]::ParameterName, 'The last so many lines, 0 to 1000000 [default: 200]')
+            [CompletionResult]::new('--format', '--format', [CompletionResultType]::ParameterName, 'How to print data [default: table]')
+            [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'When to colour; NO_COLOR is heeded [default: auto]')
+            [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'Settings file to read in place of ./gsk.yaml; it is trusted with programs and addresses')
+            [CompletionResult]::new('-f', '-f', [CompletionResultType]::ParameterName, 'Go on with what it writes, until it ends or Ctrl-C')
+            [CompletionResult]::new('--follow', '--follow', [CompletionResultType]::ParameterName, 'Go on with what it writes, until it ends or Ctrl-C')
+            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Short for --format json')
+            [CompletionResult]::new('--csv', '--csv', [CompletionResultType]::ParameterName, 'Short for --format csv')
+            [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Say only what failed')
+            [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'Say only what failed')
+            [CompletionResult]::new('-v', '-v', [CompletionResultType]::ParameterName, 'Log more; twice for everything')
+            [CompletionResult]::new('--verbose', '--verbose', [CompletionResultType]::ParameterName, 'Log more; twice for everything')
+            [CompletionResult]::new('--print-config', '--print-config', [CompletionResultType]::ParameterName, 'Print every setting and where it came from, and end')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            break
+        }
+        'gsk;nsight;open' {
+            [CompletionResult]::new('--tool', '--tool', [CompletionResultType]::ParameterName, 'Whose windows [default: nsys]')
+            [CompletionResult]::new('--image', '--image', [CompletionResultType]::ParameterName, 'Image, with its tag or without [default: nvcr.io/nvidia/devtools/nsight-streamer-nsys or -ncu]')
+            [CompletionResult]::new('--tag', '--tag', [CompletionResultType]::ParameterName, 'Tag of the image; as new as the tool that wrote the reports, or newer [default: 2026.4.1 for nsys, 2026.2.1 for ncu]')
+            [CompletionResult]::new('--reports', '--reports', [CompletionResultType]::ParameterName, 'Folder of the reports; the container can only read it [default: ./profiling_output]')
+            [CompletionResult]::new('--port', '--port', [CompletionResultType]::ParameterName, 'Port of the page [default: 8080]')
+            [CompletionResult]::new('--turn-port', '--turn-port', [CompletionResultType]::ParameterName, 'Port that the pictures come by (TURN over TCP); the same inside the container and out [default: 3478]')
+            [CompletionResult]::new('--bind', '--bind', [CompletionResultType]::ParameterName, 'Address that both ports listen on; beyond loopback the password is what keeps others out [default: 127.0.0.1]')
+            [CompletionResult]::new('--host-ip', '--host-ip', [CompletionResultType]::ParameterName, 'Address that the browser finds the TURN port by [default: that of --bind; for 0.0.0.0 this machine''s own]')
+            [CompletionResult]::new('--max-resolution', '--max-resolution', [CompletionResultType]::ParameterName, 'Largest picture [default: 1920x1080]')
+            [CompletionResult]::new('--no-resize', '--no-resize', [CompletionResultType]::ParameterName, 'Keep the picture''s size, whatever the browser window''s')
+            [CompletionResult]::new('--gpu', '--gpu', [CompletionResultType]::ParameterName, 'GPU of the container: auto, none, nvidia-smi''s index, a UUID or a PCI address; without one the CPU draws [default: auto]')
+            [CompletionResult]::new('--username', '--username', [CompletionResultType]::ParameterName, 'User to log in as; '''' for no login, on loopback only [default: gsk]')
+            [CompletionResult]::new('--password-file', '--password-file', [CompletionResultType]::ParameterName, 'File with the password, 8 to 128 of A-Z, a-z, 0-9 and -._~ [default: one made at random, printed once, and kept below $XDG_STATE_HOME/gsk]')
+            [CompletionResult]::new('--docker-compose', '--docker-compose', [CompletionResultType]::ParameterName, 'Take image, ports, environment and volumes from the service ''nsight-streamer'' of this file, where no flag says otherwise')
+            [CompletionResult]::new('--profile', '--profile', [CompletionResultType]::ParameterName, 'Keys that take the place of the shipped profile''s, such as environment, mounts, shm, ready or errors')
+            [CompletionResult]::new('--timeout', '--timeout', [CompletionResultType]::ParameterName, 'How long a start may take, once the image is here, such as 5m [default: 2m]')
+            [CompletionResult]::new('--name', '--name', [CompletionResultType]::ParameterName, 'Which one, where several are to run [default: nsys or ncu]')
+            [CompletionResult]::new('--format', '--format', [CompletionResultType]::ParameterName, 'How to print data [default: table]')
+            [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'When to colour; NO_COLOR is heeded [default: auto]')
+            [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'Settings file to read in place of ./gsk.yaml; it is trusted with programs and addresses')
+            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Short for --format json')
+            [CompletionResult]::new('--csv', '--csv', [CompletionResultType]::ParameterName, 'Short for --format csv')
+            [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Say only what failed')
+            [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'Say only what failed')
+            [CompletionResult]::new('-v', '-v', [CompletionResultType]::ParameterName, 'Log more; twice for everything')
+            [CompletionResult]::new('--verbose', '--verbose', [CompletionResultType]::ParameterName, 'Log more; twice for everything')
+            [CompletionResult]::new('--print-config', '--print-config', [CompletionResultType]::ParameterName, 'Print every setting and where it came from, and end')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            break
+        }
+        'gsk;nsight;help' {
+            [CompletionResult]::new('start', 'start', [CompletionResultType]::ParameterValue, 'Start it, and say where to look: page, password, tunnel, reports')
+            [CompletionResult]::new('stop', 'stop', [CompletionResultType]::ParameterValue, 'Stop and remove it; other programs'' containers are left alone')
+            [CompletionResult]::new('status', 'status', [CompletionResultType]::ParameterValue, 'What runs, since when, and how it does: state, ports, page, reports, image, GPU')
+            [CompletionResult]::new('logs', 'logs', [CompletionResultType]::ParameterValue, 'What it has written')
+            [CompletionResult]::new('open', 'open', [CompletionResultType]::ParameterValue, 'Open the page in this machine''s browser, or one report in it')
+            [CompletionResult]::new('help', 'help', [CompletionResultType]::ParameterValue, 'Print this message or the help of the given subcommand(s)')
+            break
+        }
+        'gsk;nsight;help;start' {
+            break
+        }
+        'gsk;nsight;help;stop' {
+            break
+        }
+        'gsk;nsight;help;status' {
+            break
+        }
+        'gsk;nsight;help;logs' {
+            break
+        }
+        'gsk;nsight;help;open' {
+            break
+        }
+        'gsk;nsight;help;help' {
+            break
+        }
         'gsk;help' {
             [CompletionResult]::new('serve', 'serve', [CompletionResultType]::ParameterValue, 'Stream a source to browsers: captured and encoded once, watched by many')
             [CompletionResult]::new('lease', 'lease', [CompletionResultType]::ParameterValue, 'The machine''s encoder slots, for programs that are not gsk')
@@ -263,6 +430,7 @@ Register-ArgumentCompleter -Native -CommandName 'gsk' -ScriptBlock {
             [CompletionResult]::new('verify-gl', 'verify-gl', [CompletionResultType]::ParameterValue, 'Proves that OpenGL''s pixels reach CUDA on this host, byte for byte, or says which step fails and what to do')
             [CompletionResult]::new('view', 'view', [CompletionResultType]::ParameterValue, 'Watch a worker without a browser, and measure what arrives: rates, gaps, latency, joins')
             [CompletionResult]::new('bench', 'bench', [CompletionResultType]::ParameterValue, 'Where every millisecond goes, from capture to a viewer''s hands, and a gate for CI')
+            [CompletionResult]::new('nsight', 'nsight', [CompletionResultType]::ParameterValue, 'Nsight Streamer: the windows of Nsight Systems or Nsight Compute in a browser, over a folder of reports')
             [CompletionResult]::new('help', 'help', [CompletionResultType]::ParameterValue, 'Print this message or the help of the given subcommand(s)')
             break
         }
@@ -289,6 +457,29 @@ Register-ArgumentCompleter -Native -CommandName 'gsk' -ScriptBlock {
             break
         }
         'gsk;help;bench' {
+            break
+        }
+        'gsk;help;nsight' {
+            [CompletionResult]::new('start', 'start', [CompletionResultType]::ParameterValue, 'Start it, and say where to look: page, password, tunnel, reports')
+            [CompletionResult]::new('stop', 'stop', [CompletionResultType]::ParameterValue, 'Stop and remove it; other programs'' containers are left alone')
+            [CompletionResult]::new('status', 'status', [CompletionResultType]::ParameterValue, 'What runs, since when, and how it does: state, ports, page, reports, image, GPU')
+            [CompletionResult]::new('logs', 'logs', [CompletionResultType]::ParameterValue, 'What it has written')
+            [CompletionResult]::new('open', 'open', [CompletionResultType]::ParameterValue, 'Open the page in this machine''s browser, or one report in it')
+            break
+        }
+        'gsk;help;nsight;start' {
+            break
+        }
+        'gsk;help;nsight;stop' {
+            break
+        }
+        'gsk;help;nsight;status' {
+            break
+        }
+        'gsk;help;nsight;logs' {
+            break
+        }
+        'gsk;help;nsight;open' {
             break
         }
         'gsk;help;help' {

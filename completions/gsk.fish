@@ -46,6 +46,7 @@ complete -c gsk -n "__fish_gsk_needs_command" -f -a "cleanup" -d 'What dead owne
 complete -c gsk -n "__fish_gsk_needs_command" -f -a "verify-gl" -d 'Proves that OpenGL\'s pixels reach CUDA on this host, byte for byte, or says which step fails and what to do'
 complete -c gsk -n "__fish_gsk_needs_command" -f -a "view" -d 'Watch a worker without a browser, and measure what arrives: rates, gaps, latency, joins'
 complete -c gsk -n "__fish_gsk_needs_command" -f -a "bench" -d 'Where every millisecond goes, from capture to a viewer\'s hands, and a gate for CI'
+complete -c gsk -n "__fish_gsk_needs_command" -f -a "nsight" -d 'Nsight Streamer: the windows of Nsight Systems or Nsight Compute in a browser, over a folder of reports'
 complete -c gsk -n "__fish_gsk_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c gsk -n "__fish_gsk_using_subcommand serve" -l listen -d 'Address and port to listen on; a port alone means 127.0.0.1 [default: 127.0.0.1:5000]' -r
 complete -c gsk -n "__fish_gsk_using_subcommand serve" -l source -d 'What to show: "scene", "-" for standard input, or a .y4m file [default: scene]' -r
@@ -309,12 +310,160 @@ complete -c gsk -n "__fish_gsk_using_subcommand bench" -s q -l quiet -d 'Say onl
 complete -c gsk -n "__fish_gsk_using_subcommand bench" -s v -l verbose -d 'Log more; twice for everything'
 complete -c gsk -n "__fish_gsk_using_subcommand bench" -l print-config -d 'Print every setting and where it came from, and end'
 complete -c gsk -n "__fish_gsk_using_subcommand bench" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c gsk -n "__fish_gsk_using_subcommand help; and not __fish_seen_subcommand_from serve lease nvenc-status cleanup verify-gl view bench help" -f -a "serve" -d 'Stream a source to browsers: captured and encoded once, watched by many'
-complete -c gsk -n "__fish_gsk_using_subcommand help; and not __fish_seen_subcommand_from serve lease nvenc-status cleanup verify-gl view bench help" -f -a "lease" -d 'The machine\'s encoder slots, for programs that are not gsk'
-complete -c gsk -n "__fish_gsk_using_subcommand help; and not __fish_seen_subcommand_from serve lease nvenc-status cleanup verify-gl view bench help" -f -a "nvenc-status" -d 'Who holds the encoder sessions, how many there are, and what each worker does and why'
-complete -c gsk -n "__fish_gsk_using_subcommand help; and not __fish_seen_subcommand_from serve lease nvenc-status cleanup verify-gl view bench help" -f -a "cleanup" -d 'What dead owners left of encoder slots: says what it is and, where asked to, cleans it up'
-complete -c gsk -n "__fish_gsk_using_subcommand help; and not __fish_seen_subcommand_from serve lease nvenc-status cleanup verify-gl view bench help" -f -a "verify-gl" -d 'Proves that OpenGL\'s pixels reach CUDA on this host, byte for byte, or says which step fails and what to do'
-complete -c gsk -n "__fish_gsk_using_subcommand help; and not __fish_seen_subcommand_from serve lease nvenc-status cleanup verify-gl view bench help" -f -a "view" -d 'Watch a worker without a browser, and measure what arrives: rates, gaps, latency, joins'
-complete -c gsk -n "__fish_gsk_using_subcommand help; and not __fish_seen_subcommand_from serve lease nvenc-status cleanup verify-gl view bench help" -f -a "bench" -d 'Where every millisecond goes, from capture to a viewer\'s hands, and a gate for CI'
-complete -c gsk -n "__fish_gsk_using_subcommand help; and not __fish_seen_subcommand_from serve lease nvenc-status cleanup verify-gl view bench help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c gsk -n "__fish_gsk_using_subcommand nsight; and not __fish_seen_subcommand_from start stop status logs open help" -l format -d 'How to print data [default: table]' -r -f -a "table\t'For people: aligned columns'
+json\t'One indented document'
+jsonl\t'One document a line'
+csv\t'RFC 4180, with a heading line; several tables are told apart by the first column'"
+complete -c gsk -n "__fish_gsk_using_subcommand nsight; and not __fish_seen_subcommand_from start stop status logs open help" -l color -d 'When to colour; NO_COLOR is heeded [default: auto]' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set or TERM is "dumb"'
+always\t'Wherever it goes'
+never\t'Not at all'"
+complete -c gsk -n "__fish_gsk_using_subcommand nsight; and not __fish_seen_subcommand_from start stop status logs open help" -l config -d 'Settings file to read in place of ./gsk.yaml; it is trusted with programs and addresses' -r -F
+complete -c gsk -n "__fish_gsk_using_subcommand nsight; and not __fish_seen_subcommand_from start stop status logs open help" -l json -d 'Short for --format json'
+complete -c gsk -n "__fish_gsk_using_subcommand nsight; and not __fish_seen_subcommand_from start stop status logs open help" -l csv -d 'Short for --format csv'
+complete -c gsk -n "__fish_gsk_using_subcommand nsight; and not __fish_seen_subcommand_from start stop status logs open help" -s q -l quiet -d 'Say only what failed'
+complete -c gsk -n "__fish_gsk_using_subcommand nsight; and not __fish_seen_subcommand_from start stop status logs open help" -s v -l verbose -d 'Log more; twice for everything'
+complete -c gsk -n "__fish_gsk_using_subcommand nsight; and not __fish_seen_subcommand_from start stop status logs open help" -l print-config -d 'Print every setting and where it came from, and end'
+complete -c gsk -n "__fish_gsk_using_subcommand nsight; and not __fish_seen_subcommand_from start stop status logs open help" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c gsk -n "__fish_gsk_using_subcommand nsight; and not __fish_seen_subcommand_from start stop status logs open help" -f -a "start" -d 'Start it, and say where to look: page, password, tunnel, reports'
+complete -c gsk -n "__fish_gsk_using_subcommand nsight; and not __fish_seen_subcommand_from start stop status logs open help" -f -a "stop" -d 'Stop and remove it; other programs\' containers are left alone'
+complete -c gsk -n "__fish_gsk_using_subcommand nsight; and not __fish_seen_subcommand_from start stop status logs open help" -f -a "status" -d 'What runs, since when, and how it does: state, ports, page, reports, image, GPU'
+complete -c gsk -n "__fish_gsk_using_subcommand nsight; and not __fish_seen_subcommand_from start stop status logs open help" -f -a "logs" -d 'What it has written'
+complete -c gsk -n "__fish_gsk_using_subcommand nsight; and not __fish_seen_subcommand_from start stop status logs open help" -f -a "open" -d 'Open the page in this machine\'s browser, or one report in it'
+complete -c gsk -n "__fish_gsk_using_subcommand nsight; and not __fish_seen_subcommand_from start stop status logs open help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c gsk -n "__fish_gsk_using_subcommand nsight; and __fish_seen_subcommand_from start" -l tool -d 'Whose windows [default: nsys]' -r -f -a "nsys\t'Nsight Systems'
+ncu\t'Nsight Compute'"
+complete -c gsk -n "__fish_gsk_using_subcommand nsight; and __fish_seen_subcommand_from start" -l image -d 'Image, with its tag or without [default: nvcr.io/nvidia/devtools/nsight-streamer-nsys or -ncu]' -r
+complete -c gsk -n "__fish_gsk_using_subcommand nsight; and __fish_seen_subcommand_from start" -l tag -d 'Tag of the image; as new as the tool that wrote the reports, or newer [default: 2026.4.1 for nsys, 2026.2.1 for ncu]' -r
+complete -c gsk -n "__fish_gsk_using_subcommand nsight; and __fish_seen_subcommand_from start" -l reports -d 'Folder of the reports; the container can only read it [default: ./profiling_output]' -r -F
+complete -c gsk -n "__fish_gsk_using_subcommand nsight; and __fish_seen_subcommand_from start" -l port -d 'Port of the page [default: 8080]' -r
+complete -c gsk -n "__fish_gsk_using_subcommand nsight; and __fish_seen_subcommand_from start" -l turn-port -d 'Port that the pictures come by (TURN over TCP); the same inside the container and out [default: 3478]' -r
+complete -c gsk -n "__fish_gsk_using_subcommand nsight; and __fish_seen_subcommand_from start" -l bind -d 'Address that both ports listen on; beyond loopback the password is what keeps others out [default: 127.0.0.1]' -r
+complete -c gsk -n "__fish_gsk_using_subcommand nsight; and __fish_seen_subcommand_from start" -l host-ip -d 'Address that the browser finds the TURN port by [default: that of --bind; for 0.0.0.0 this machine\'s own]' -r
+complete -c gsk -n "__fish_gsk_using_subcommand nsight; and __fish_seen_subcommand_from start" -l max-resolution -d 'Largest picture [default: 1920x1080]' -r
+complete -c gsk -n "__fish_gsk_using_subcommand nsight; and __fish_seen_subcommand_from start" -l no-resize -d 'Keep the picture\'s size, whatever the browser window\'s' -r -f -a "true\t''
+false\t''"
+complete -c gsk -n "__fish_gsk_using_subcommand nsight; and __fish_seen_subcommand_from start" -l gpu -d 'GPU of the container: auto, none, nvidia-smi\'s index, a UUID or a PCI address; without one the CPU draws [default: auto]' -r
+complete -c gsk -n "__fish_gsk_using_subcommand nsight; and __fish_seen_subcommand_from start" -l username -d 'User to log in as; \'\' for no login, on loopback only [default: gsk]' -r
+complete -c gsk -n "__fish_gsk_using_subcommand nsight; and __fish_seen_subcommand_from start" -l password-file -d 'File with the password, 8 to 128 of A-Z, a-z, 0-9 and -._~ [default: one made at random, printed once, and kept below $XDG_STATE_HOME/gsk]' -r -F
+complete -c gsk -n "__fish_gsk_using_subcommand nsight; and __fish_seen_subcommand_from start" -l docker-compose -d 'Take image, ports, environment and volumes from the service \'nsight-streamer\' of this file, where no flag says otherwise' -r -F
+complete -c gsk -n "__fish_gsk_using_subcommand nsight; and __fish_seen_subcommand_from start" -l profile -d 'Keys that take the place of the shipped profile\'s, such as environment, mounts, shm, ready or errors' -r -F
+complete -c gsk -n "__fish_gsk_using_subcommand nsight; and __fish_seen_subcommand_from start" -l timeout -d 'How long a start may take, once the image is here, such as 5m [default: 2m]' -r
+complete -c gsk -n "__fish_gsk_using_subcommand nsight; and __fish_seen_subcommand_from start" -l name -d 'Which one, where several are to run [default: nsys or ncu]' -r
+complete -c gsk -n "__fish_gsk_using_subcommand nsight; and __fish_seen_subcommand_from start" -l open -d 'Open this report' -r -F
+complete -c gsk -n "__fish_gsk_using_subcommand nsight; and __fish_seen_subcommand_from start" -l format -d 'How to print data [default: table]' -r -f -a "table\t'For people: aligned columns'
+json\t'One indented document'
+jsonl\t'One document a line'
+csv\t'RFC 4180, with a heading line; several tables are told apart by the first column'"
+complete -c gsk -n "__fish_gsk_using_subcommand nsight; and __fish_seen_subcommand_from start" -l color -d 'When to colour; NO_COLOR is heeded [default: auto]' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set or TERM is "dumb"'
+always\t'Wherever it goes'
+never\t'Not at all'"
+complete -c gsk -n "__fish_gsk_using_subcommand nsight; and __fish_seen_subcommand_from start" -l config -d 'Settings file to read in place of ./gsk.yaml; it is trusted with programs and addresses' -r -F
+complete -c gsk -n "__fish_gsk_using_subcommand nsight; and __fish_seen_subcommand_from start" -l json -d 'Short for --format json'
+complete -c gsk -n "__fish_gsk_using_subcommand nsight; and __fish_seen_subcommand_from start" -l csv -d 'Short for --format csv'
+complete -c gsk -n "__fish_gsk_using_subcommand nsight; and __fish_seen_subcommand_from start" -s q -l quiet -d 'Say only what failed'
+complete -c gsk -n "__fish_gsk_using_subcommand nsight; and __fish_seen_subcommand_from start" -s v -l verbose -d 'Log more; twice for everything'
+complete -c gsk -n "__fish_gsk_using_subcommand nsight; and __fish_seen_subcommand_from start" -l print-config -d 'Print every setting and where it came from, and end'
+complete -c gsk -n "__fish_gsk_using_subcommand nsight; and __fish_seen_subcommand_from start" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c gsk -n "__fish_gsk_using_subcommand nsight; and __fish_seen_subcommand_from stop" -l name -d 'Which one, where several are to run [default: nsys or ncu]' -r
+complete -c gsk -n "__fish_gsk_using_subcommand nsight; and __fish_seen_subcommand_from stop" -l format -d 'How to print data [default: table]' -r -f -a "table\t'For people: aligned columns'
+json\t'One indented document'
+jsonl\t'One document a line'
+csv\t'RFC 4180, with a heading line; several tables are told apart by the first column'"
+complete -c gsk -n "__fish_gsk_using_subcommand nsight; and __fish_seen_subcommand_from stop" -l color -d 'When to colour; NO_COLOR is heeded [default: auto]' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set or TERM is "dumb"'
+always\t'Wherever it goes'
+never\t'Not at all'"
+complete -c gsk -n "__fish_gsk_using_subcommand nsight; and __fish_seen_subcommand_from stop" -l config -d 'Settings file to read in place of ./gsk.yaml; it is trusted with programs and addresses' -r -F
+complete -c gsk -n "__fish_gsk_using_subcommand nsight; and __fish_seen_subcommand_from stop" -l all -d 'All of them'
+complete -c gsk -n "__fish_gsk_using_subcommand nsight; and __fish_seen_subcommand_from stop" -l json -d 'Short for --format json'
+complete -c gsk -n "__fish_gsk_using_subcommand nsight; and __fish_seen_subcommand_from stop" -l csv -d 'Short for --format csv'
+complete -c gsk -n "__fish_gsk_using_subcommand nsight; and __fish_seen_subcommand_from stop" -s q -l quiet -d 'Say only what failed'
+complete -c gsk -n "__fish_gsk_using_subcommand nsight; and __fish_seen_subcommand_from stop" -s v -l verbose -d 'Log more; twice for everything'
+complete -c gsk -n "__fish_gsk_using_subcommand nsight; and __fish_seen_subcommand_from stop" -l print-config -d 'Print every setting and where it came from, and end'
+complete -c gsk -n "__fish_gsk_using_subcommand nsight; and __fish_seen_subcommand_from stop" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c gsk -n "__fish_gsk_using_subcommand nsight; and __fish_seen_subcommand_from status" -l name -d 'Which one, where several are to run [default: nsys or ncu]' -r
+complete -c gsk -n "__fish_gsk_using_subcommand nsight; and __fish_seen_subcommand_from status" -l watch -d 'Look again every so many seconds, 0.1 to 3600, until Ctrl-C; with JSON it prints one object a line [default: 2]' -r
+complete -c gsk -n "__fish_gsk_using_subcommand nsight; and __fish_seen_subcommand_from status" -l format -d 'How to print data [default: table]' -r -f -a "table\t'For people: aligned columns'
+json\t'One indented document'
+jsonl\t'One document a line'
+csv\t'RFC 4180, with a heading line; several tables are told apart by the first column'"
+complete -c gsk -n "__fish_gsk_using_subcommand nsight; and __fish_seen_subcommand_from status" -l color -d 'When to colour; NO_COLOR is heeded [default: auto]' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set or TERM is "dumb"'
+always\t'Wherever it goes'
+never\t'Not at all'"
+complete -c gsk -n "__fish_gsk_using_subcommand nsight; and __fish_seen_subcommand_from status" -l config -d 'Settings file to read in place of ./gsk.yaml; it is trusted with programs and addresses' -r -F
+complete -c gsk -n "__fish_gsk_using_subcommand nsight; and __fish_seen_subcommand_from status" -l json -d 'Short for --format json'
+complete -c gsk -n "__fish_gsk_using_subcommand nsight; and __fish_seen_subcommand_from status" -l csv -d 'Short for --format csv'
+complete -c gsk -n "__fish_gsk_using_subcommand nsight; and __fish_seen_subcommand_from status" -s q -l quiet -d 'Say only what failed'
+complete -c gsk -n "__fish_gsk_using_subcommand nsight; and __fish_seen_subcommand_from status" -s v -l verbose -d 'Log more; twice for everything'
+complete -c gsk -n "__fish_gsk_using_subcommand nsight; and __fish_seen_subcommand_from status" -l print-config -d 'Print every setting and where it came from, and end'
+complete -c gsk -n "__fish_gsk_using_subcommand nsight; and __fish_seen_subcommand_from status" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c gsk -n "__fish_gsk_using_subcommand nsight; and __fish_seen_subcommand_from logs" -l name -d 'Which one, where several are to run [default: nsys or ncu]' -r
+complete -c gsk -n "__fish_gsk_using_subcommand nsight; and __fish_seen_subcommand_from logs" -l tail -d 'The last so many lines, 0 to 1000000 [default: 200]' -r
+complete -c gsk -n "__fish_gsk_using_subcommand nsight; and __fish_seen_subcommand_from logs" -l format -d 'How to print data [default: table]' -r -f -a "table\t'For people: aligned columns'
+json\t'One indented document'
+jsonl\t'One document a line'
+csv\t'RFC 4180, with a heading line; several tables are told apart by the first column'"
+complete -c gsk -n "__fish_gsk_using_subcommand nsight; and __fish_seen_subcommand_from logs" -l color -d 'When to colour; NO_COLOR is heeded [default: auto]' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set or TERM is "dumb"'
+always\t'Wherever it goes'
+never\t'Not at all'"
+complete -c gsk -n "__fish_gsk_using_subcommand nsight; and __fish_seen_subcommand_from logs" -l config -d 'Settings file to read in place of ./gsk.yaml; it is trusted with programs and addresses' -r -F
+complete -c gsk -n "__fish_gsk_using_subcommand nsight; and __fish_seen_subcommand_from logs" -s f -l follow -d 'Go on with what it writes, until it ends or Ctrl-C'
+complete -c gsk -n "__fish_gsk_using_subcommand nsight; and __fish_seen_subcommand_from logs" -l json -d 'Short for --format json'
+complete -c gsk -n "__fish_gsk_using_subcommand nsight; and __fish_seen_subcommand_from logs" -l csv -d 'Short for --format csv'
+complete -c gsk -n "__fish_gsk_using_subcommand nsight; and __fish_seen_subcommand_from logs" -s q -l quiet -d 'Say only what failed'
+complete -c gsk -n "__fish_gsk_using_subcommand nsight; and __fish_seen_subcommand_from logs" -s v -l verbose -d 'Log more; twice for everything'
+complete -c gsk -n "__fish_gsk_using_subcommand nsight; and __fish_seen_subcommand_from logs" -l print-config -d 'Print every setting and where it came from, and end'
+complete -c gsk -n "__fish_gsk_using_subcommand nsight; and __fish_seen_subcommand_from logs" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c gsk -n "__fish_gsk_using_subcommand nsight; and __fish_seen_subcommand_from open" -l tool -d 'Whose windows [default: nsys]' -r -f -a "nsys\t'Nsight Systems'
+ncu\t'Nsight Compute'"
+complete -c gsk -n "__fish_gsk_using_subcommand nsight; and __fish_seen_subcommand_from open" -l image -d 'Image, with its tag or without [default: nvcr.io/nvidia/devtools/nsight-streamer-nsys or -ncu]' -r
+complete -c gsk -n "__fish_gsk_using_subcommand nsight; and __fish_seen_subcommand_from open" -l tag -d 'Tag of the image; as new as the tool that wrote the reports, or newer [default: 2026.4.1 for nsys, 2026.2.1 for ncu]' -r
+complete -c gsk -n "__fish_gsk_using_subcommand nsight; and __fish_seen_subcommand_from open" -l reports -d 'Folder of the reports; the container can only read it [default: ./profiling_output]' -r -F
+complete -c gsk -n "__fish_gsk_using_subcommand nsight; and __fish_seen_subcommand_from open" -l port -d 'Port of the page [default: 8080]' -r
+complete -c gsk -n "__fish_gsk_using_subcommand nsight; and __fish_seen_subcommand_from open" -l turn-port -d 'Port that the pictures come by (TURN over TCP); the same inside the container and out [default: 3478]' -r
+complete -c gsk -n "__fish_gsk_using_subcommand nsight; and __fish_seen_subcommand_from open" -l bind -d 'Address that both ports listen on; beyond loopback the password is what keeps others out [default: 127.0.0.1]' -r
+complete -c gsk -n "__fish_gsk_using_subcommand nsight; and __fish_seen_subcommand_from open" -l host-ip -d 'Address that the browser finds the TURN port by [default: that of --bind; for 0.0.0.0 this machine\'s own]' -r
+complete -c gsk -n "__fish_gsk_using_subcommand nsight; and __fish_seen_subcommand_from open" -l max-resolution -d 'Largest picture [default: 1920x1080]' -r
+complete -c gsk -n "__fish_gsk_using_subcommand nsight; and __fish_seen_subcommand_from open" -l no-resize -d 'Keep the picture\'s size, whatever the browser window\'s' -r -f -a "true\t''
+false\t''"
+complete -c gsk -n "__fish_gsk_using_subcommand nsight; and __fish_seen_subcommand_from open" -l gpu -d 'GPU of the container: auto, none, nvidia-smi\'s index, a UUID or a PCI address; without one the CPU draws [default: auto]' -r
+complete -c gsk -n "__fish_gsk_using_subcommand nsight; and __fish_seen_subcommand_from open" -l username -d 'User to log in as; \'\' for no login, on loopback only [default: gsk]' -r
+complete -c gsk -n "__fish_gsk_using_subcommand nsight; and __fish_seen_subcommand_from open" -l password-file -d 'File with the password, 8 to 128 of A-Z, a-z, 0-9 and -._~ [default: one made at random, printed once, and kept below $XDG_STATE_HOME/gsk]' -r -F
+complete -c gsk -n "__fish_gsk_using_subcommand nsight; and __fish_seen_subcommand_from open" -l docker-compose -d 'Take image, ports, environment and volumes from the service \'nsight-streamer\' of this file, where no flag says otherwise' -r -F
+complete -c gsk -n "__fish_gsk_using_subcommand nsight; and __fish_seen_subcommand_from open" -l profile -d 'Keys that take the place of the shipped profile\'s, such as environment, mounts, shm, ready or errors' -r -F
+complete -c gsk -n "__fish_gsk_using_subcommand nsight; and __fish_seen_subcommand_from open" -l timeout -d 'How long a start may take, once the image is here, such as 5m [default: 2m]' -r
+complete -c gsk -n "__fish_gsk_using_subcommand nsight; and __fish_seen_subcommand_from open" -l name -d 'Which one, where several are to run [default: nsys or ncu]' -r
+complete -c gsk -n "__fish_gsk_using_subcommand nsight; and __fish_seen_subcommand_from open" -l format -d 'How to print data [default: table]' -r -f -a "table\t'For people: aligned columns'
+json\t'One indented document'
+jsonl\t'One document a line'
+csv\t'RFC 4180, with a heading line; several tables are told apart by the first column'"
+complete -c gsk -n "__fish_gsk_using_subcommand nsight; and __fish_seen_subcommand_from open" -l color -d 'When to colour; NO_COLOR is heeded [default: auto]' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set or TERM is "dumb"'
+always\t'Wherever it goes'
+never\t'Not at all'"
+complete -c gsk -n "__fish_gsk_using_subcommand nsight; and __fish_seen_subcommand_from open" -l config -d 'Settings file to read in place of ./gsk.yaml; it is trusted with programs and addresses' -r -F
+complete -c gsk -n "__fish_gsk_using_subcommand nsight; and __fish_seen_subcommand_from open" -l json -d 'Short for --format json'
+complete -c gsk -n "__fish_gsk_using_subcommand nsight; and __fish_seen_subcommand_from open" -l csv -d 'Short for --format csv'
+complete -c gsk -n "__fish_gsk_using_subcommand nsight; and __fish_seen_subcommand_from open" -s q -l quiet -d 'Say only what failed'
+complete -c gsk -n "__fish_gsk_using_subcommand nsight; and __fish_seen_subcommand_from open" -s v -l verbose -d 'Log more; twice for everything'
+complete -c gsk -n "__fish_gsk_using_subcommand nsight; and __fish_seen_subcommand_from open" -l print-config -d 'Print every setting and where it came from, and end'
+complete -c gsk -n "__fish_gsk_using_subcommand nsight; and __fish_seen_subcommand_from open" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c gsk -n "__fish_gsk_using_subcommand nsight; and __fish_seen_subcommand_from help" -f -a "start" -d 'Start it, and say where to look: page, password, tunnel, reports'
+complete -c gsk -n "__fish_gsk_using_subcommand nsight; and __fish_seen_subcommand_from help" -f -a "stop" -d 'Stop and remove it; other programs\' containers are left alone'
+complete -c gsk -n "__fish_gsk_using_subcommand nsight; and __fish_seen_subcommand_from help" -f -a "status" -d 'What runs, since when, and how it does: state, ports, page, reports, image, GPU'
+complete -c gsk -n "__fish_gsk_using_subcommand nsight; and __fish_seen_subcommand_from help" -f -a "logs" -d 'What it has written'
+complete -c gsk -n "__fish_gsk_using_subcommand nsight; and __fish_seen_subcommand_from help" -f -a "open" -d 'Open the page in this machine\'s browser, or one report in it'
+complete -c gsk -n "__fish_gsk_using_subcommand nsight; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c gsk -n "__fish_gsk_using_subcommand help; and not __fish_seen_subcommand_from serve lease nvenc-status cleanup verify-gl view bench nsight help" -f -a "serve" -d 'Stream a source to browsers: captured and encoded once, watched by many'
+complete -c gsk -n "__fish_gsk_using_subcommand help; and not __fish_seen_subcommand_from serve lease nvenc-status cleanup verify-gl view bench nsight help" -f -a "lease" -d 'The machine\'s encoder slots, for programs that are not gsk'
+complete -c gsk -n "__fish_gsk_using_subcommand help; and not __fish_seen_subcommand_from serve lease nvenc-status cleanup verify-gl view bench nsight help" -f -a "nvenc-status" -d 'Who holds the encoder sessions, how many there are, and what each worker does and why'
+complete -c gsk -n "__fish_gsk_using_subcommand help; and not __fish_seen_subcommand_from serve lease nvenc-status cleanup verify-gl view bench nsight help" -f -a "cleanup" -d 'What dead owners left of encoder slots: says what it is and, where asked to, cleans it up'
+complete -c gsk -n "__fish_gsk_using_subcommand help; and not __fish_seen_subcommand_from serve lease nvenc-status cleanup verify-gl view bench nsight help" -f -a "verify-gl" -d 'Proves that OpenGL\'s pixels reach CUDA on this host, byte for byte, or says which step fails and what to do'
+complete -c gsk -n "__fish_gsk_using_subcommand help; and not __fish_seen_subcommand_from serve lease nvenc-status cleanup verify-gl view bench nsight help" -f -a "view" -d 'Watch a worker without a browser, and measure what arrives: rates, gaps, latency, joins'
+complete -c gsk -n "__fish_gsk_using_subcommand help; and not __fish_seen_subcommand_from serve lease nvenc-status cleanup verify-gl view bench nsight help" -f -a "bench" -d 'Where every millisecond goes, from capture to a viewer\'s hands, and a gate for CI'
+complete -c gsk -n "__fish_gsk_using_subcommand help; and not __fish_seen_subcommand_from serve lease nvenc-status cleanup verify-gl view bench nsight help" -f -a "nsight" -d 'Nsight Streamer: the windows of Nsight Systems or Nsight Compute in a browser, over a folder of reports'
+complete -c gsk -n "__fish_gsk_using_subcommand help; and not __fish_seen_subcommand_from serve lease nvenc-status cleanup verify-gl view bench nsight help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c gsk -n "__fish_gsk_using_subcommand help; and __fish_seen_subcommand_from lease" -f -a "run" -d 'Run an encoder program, such as ffmpeg with h264_nvenc, with one of the machine\'s encoder slots'
+complete -c gsk -n "__fish_gsk_using_subcommand help; and __fish_seen_subcommand_from nsight" -f -a "start" -d 'Start it, and say where to look: page, password, tunnel, reports'
+complete -c gsk -n "__fish_gsk_using_subcommand help; and __fish_seen_subcommand_from nsight" -f -a "stop" -d 'Stop and remove it; other programs\' containers are left alone'
+complete -c gsk -n "__fish_gsk_using_subcommand help; and __fish_seen_subcommand_from nsight" -f -a "status" -d 'What runs, since when, and how it does: state, ports, page, reports, image, GPU'
+complete -c gsk -n "__fish_gsk_using_subcommand help; and __fish_seen_subcommand_from nsight" -f -a "logs" -d 'What it has written'
+complete -c gsk -n "__fish_gsk_using_subcommand help; and __fish_seen_subcommand_from nsight" -f -a "open" -d 'Open the page in this machine\'s browser, or one report in it'

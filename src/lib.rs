@@ -12,6 +12,7 @@
 //!    bench      where the time goes: cases over the pipeline, statistics, baselines, gates, reports
 //! 5  serve      one worker over the network: HTTP, WebSocket, MP4, JPEG; who may talk to it; the viewer page
 //!    client     the other end: reads a worker's /status, watches and measures its streams
+//!    container  a container engine; vendors' programs as managed streams, which differ in data
 //! 4  pipeline   source -> newest frame -> encoder -> broadcast; decoders; timing
 //! 3  gpu        what the machine has, loaded at run time: NVML, the table of boards; EGL, CUDA, NVENC, nvJPEG
 //! 2  lease      encoder slots across processes; how many there are is an argument
@@ -19,7 +20,7 @@
 //! 0  output error exit config clock child proc
 //! ```
 //!
-//! The numbers leave room for what stands between: containers and profiling beside `serve` (5).
+//! The numbers leave room for what stands between: profiling beside `serve` (5).
 //!
 //! # The road of one frame
 //!
@@ -76,6 +77,7 @@ pub mod cli;
 pub mod client;
 pub mod clock;
 pub mod config;
+pub mod container;
 pub mod doctor;
 pub mod error;
 pub mod exit;

@@ -315,7 +315,7 @@ fn matches(path: &Path, text: &str) {
 
 #[test]
 fn help_reads_as_it_was_agreed() {
-    let cases: [(&str, &[&str]); 11] = [
+    let cases: [(&str, &[&str]); 13] = [
         ("help", &["--help"]),
         ("help-short", &["-h"]),
         ("serve-help", &["serve", "--help"]),
@@ -326,6 +326,8 @@ fn help_reads_as_it_was_agreed() {
         ("verify-gl-help", &["verify-gl", "--help"]),
         ("view-help", &["view", "--help"]),
         ("bench-help", &["bench", "--help"]),
+        ("nsight-help", &["nsight", "--help"]),
+        ("nsight-start-help", &["nsight", "start", "--help"]),
         ("serve-print-config", &["serve", "--print-config"]),
     ];
     for (name, words) in cases {
@@ -371,6 +373,12 @@ fn completions_and_man_pages_are_those_of_this_definition() {
             "gsk-cleanup.1",
             "gsk-lease-run.1",
             "gsk-lease.1",
+            "gsk-nsight-logs.1",
+            "gsk-nsight-open.1",
+            "gsk-nsight-start.1",
+            "gsk-nsight-status.1",
+            "gsk-nsight-stop.1",
+            "gsk-nsight.1",
             "gsk-nvenc-status.1",
             "gsk-serve.1",
             "gsk-verify-gl.1",

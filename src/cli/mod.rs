@@ -4,6 +4,7 @@ mod bench;
 mod cleanup;
 mod generate;
 mod lease;
+mod nsight;
 mod nvenc_status;
 mod serve;
 pub mod value;
@@ -68,6 +69,13 @@ enum Command {
     /// Drives the same objects as `gsk serve`. Exit code 1 where a rule of --fail-on is broken, a target is missed under
     /// --budget, or a case fails; 2 where a rule has nothing to judge; 3 where this host can do nothing of what was asked.
     Bench(Box<bench::BenchArgs>),
+    /// Nsight Streamer: the windows of Nsight Systems or Nsight Compute in a browser, over a folder of reports
+    ///
+    /// NVIDIA's container, through Docker's or Podman's own interface, found by DOCKER_HOST, the current Docker context, or in
+    /// the usual places. Whoever may ask that engine can read the password there. Exit code 1 where the container ends or has
+    /// ended, 3 without an engine, 4 where it may not be asked, 5 where an image cannot be pulled or the page is not ready in
+    /// time, 6 where a port is taken or the disk is full.
+    Nsight(nsight::NsightArgs),
 }
 
 /// What was asked for.
@@ -156,12 +164,16 @@ fn known() -> Result<Known> {
         .with::<cleanup::CleanupKeys>()?
         .with::<verify_gl::VerifyGlKeys>()?
         .with::<view::ViewKeys>()?
-        .with::<bench::BenchKeys>()
+        .with::<bench::BenchKeys>()?
+        .with::<nsight::NsightKeys>()
 }
 
 /// Runs the command that this process was started with.
 pub fn main() -> ExitCode {
     if let Some(code) = crate::doctor::verify::probe::if_asked() {
+        return code;
+    }
+    if let Some(code) = crate::container::keeper::if_asked() {
         return code;
     }
     guarded(|| start(std::env::args_os().collect()))
@@ -272,6 +284,13 @@ fn run(globals: &Globals, task: &Task, printer: &mut Printer) -> Result<ExitCode
                 false => bench::run(args, resolved, printer),
             }
         }
+        Task::Public(Command::Nsight(args)) => {
+            let resolved = config::resolve(&args.keys(), &layers)?;
+            match globals.print_config {
+                true => print_config(&shared, Some(&resolved), printer),
+                false => nsight::run(args, resolved, printer),
+            }
+        }
         Task::Generate(_) if globals.print_config => print_config::<Shared>(&shared, None, printer),
         Task::Generate(args) => generate::run(args),
     }
@@ -305,6 +324,7 @@ fn all_settings(shared: &Resolved<Shared>, layers: &Layers) -> Result<Value> {
         of::<verify_gl::VerifyGlKeys>(shared, layers)?,
         of::<view::ViewKeys>(shared, layers)?,
         of::<bench::BenchKeys>(shared, layers)?,
+        of::<nsight::NsightKeys>(shared, layers)?,
     ]))
 }
 

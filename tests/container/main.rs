@@ -1,0 +1,7 @@
+//! Managed streams against a real Docker engine, with small images that stand in for the vendors'.
+
+mod engine;
+mod faults;
+mod nsight;
+mod registry;
+mod schema;
