@@ -225,7 +225,7 @@ pub(super) async fn wait(engine: &Engine, plan: &Plan, id: &str, printer: &Print
                     return Err(told.error(known.kind.into(), format!("{name} cannot start"), "its log says so", &hint(plan)));
                 }
                 if let Some(words) = managed::ended(engine, id).await? {
-                    drain(&mut log, &mut told).await;
+                    let told = whole(engine, id, &plan.profile).await;
                     let what = format!("{name} ended while it started");
                     return Err(told.error(Kind::Failed, what, &words, &hint(plan)));
                 }
@@ -264,12 +264,12 @@ fn hint(plan: &Plan) -> String {
     format!("its image by hand: docker run --rm -it {}", plan.image)
 }
 
-/// Takes what is left of the log of a container that has ended.
-async fn drain(
-    log: &mut (impl futures_util::Stream<Item = Result<LogOutput, bollard::errors::Error>> + Unpin),
-    told: &mut Told<'_>,
-) {
-    while let Ok(Some(Ok(piece))) = timeout(Duration::from_millis(500), log.next()).await {
+/// The log of a container that has ended, read anew: one that is followed can lose its last lines.
+async fn whole<'a>(engine: &Engine, id: &str, profile: &'a Profile) -> Told<'a> {
+    let mut told = Told::new(profile);
+    let options = LogsOptionsBuilder::new().stdout(true).stderr(true).tail(&KEPT.to_string()).build();
+    let mut log = Box::pin(engine.docker.logs(id, Some(options)));
+    while let Some(Ok(piece)) = log.next().await {
         told.take(&piece);
     }
     for part in std::mem::take(&mut told.parts) {
@@ -277,6 +277,7 @@ async fn drain(
             told.line(part);
         }
     }
+    told
 }
 
 #[cfg(test)]
