@@ -43,6 +43,7 @@ Register-ArgumentCompleter -Native -CommandName 'gsk' -ScriptBlock {
             [CompletionResult]::new('view', 'view', [CompletionResultType]::ParameterValue, 'Watch a worker without a browser, and measure what arrives: rates, gaps, latency, joins')
             [CompletionResult]::new('bench', 'bench', [CompletionResultType]::ParameterValue, 'Where every millisecond goes, from capture to a viewer''s hands, and a gate for CI')
             [CompletionResult]::new('nsight', 'nsight', [CompletionResultType]::ParameterValue, 'Nsight Streamer: the windows of Nsight Systems or Nsight Compute in a browser, over a folder of reports')
+            [CompletionResult]::new('isaac', 'isaac', [CompletionResultType]::ParameterValue, 'Isaac Sim: headless instances that stream, each with its ports, its GPU and its caches')
             [CompletionResult]::new('help', 'help', [CompletionResultType]::ParameterValue, 'Print this message or the help of the given subcommand(s)')
             break
         }
@@ -422,6 +423,181 @@ Register-ArgumentCompleter -Native -CommandName 'gsk' -ScriptBlock {
         'gsk;nsight;help;help' {
             break
         }
+        'gsk;isaac' {
+            [CompletionResult]::new('--format', '--format', [CompletionResultType]::ParameterName, 'How to print data [default: table]')
+            [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'When to colour; NO_COLOR is heeded [default: auto]')
+            [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'Settings file to read in place of ./gsk.yaml; it is trusted with programs and addresses')
+            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Short for --format json')
+            [CompletionResult]::new('--csv', '--csv', [CompletionResultType]::ParameterName, 'Short for --format csv')
+            [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Say only what failed')
+            [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'Say only what failed')
+            [CompletionResult]::new('-v', '-v', [CompletionResultType]::ParameterName, 'Log more; twice for everything')
+            [CompletionResult]::new('--verbose', '--verbose', [CompletionResultType]::ParameterName, 'Log more; twice for everything')
+            [CompletionResult]::new('--print-config', '--print-config', [CompletionResultType]::ParameterName, 'Print every setting and where it came from, and end')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('start', 'start', [CompletionResultType]::ParameterValue, 'Start instances, one after the other, each waited for until it can be watched')
+            [CompletionResult]::new('stop', 'stop', [CompletionResultType]::ParameterValue, 'Stop and remove instances; their caches stay')
+            [CompletionResult]::new('restart', 'restart', [CompletionResultType]::ParameterValue, 'Stop instances and start them again, the others left alone')
+            [CompletionResult]::new('status', 'status', [CompletionResultType]::ParameterValue, 'What runs, since when, and how it does')
+            [CompletionResult]::new('logs', 'logs', [CompletionResultType]::ParameterValue, 'What an instance has written')
+            [CompletionResult]::new('cleanup', 'cleanup', [CompletionResultType]::ParameterValue, 'List instances that have ended, and with --remove remove them')
+            [CompletionResult]::new('help', 'help', [CompletionResultType]::ParameterValue, 'Print this message or the help of the given subcommand(s)')
+            break
+        }
+        'gsk;isaac;start' {
+            [CompletionResult]::new('--instances', '--instances', [CompletionResultType]::ParameterName, 'As many instances, 1 to 64; versions 4.5 to 5.1 bear one [default: 1]')
+            [CompletionResult]::new('--accept-eula', '--accept-eula', [CompletionResultType]::ParameterName, 'You accept NVIDIA''s licence of Isaac Sim; without, nothing is started')
+            [CompletionResult]::new('--privacy-consent', '--privacy-consent', [CompletionResultType]::ParameterName, 'You let Isaac Sim send NVIDIA data on its use [default: false]')
+            [CompletionResult]::new('--image', '--image', [CompletionResultType]::ParameterName, 'Image, with its tag or without [default: nvcr.io/nvidia/isaac-sim]')
+            [CompletionResult]::new('--tag', '--tag', [CompletionResultType]::ParameterName, 'Tag of the image: the version, which decides how it is started [default: 6.0.0]')
+            [CompletionResult]::new('--data', '--data', [CompletionResultType]::ParameterName, 'Folder of caches, settings and logs, by version and instance [default: gsk/isaac below $XDG_DATA_HOME]')
+            [CompletionResult]::new('--gpu', '--gpu', [CompletionResultType]::ParameterName, 'GPU: auto, nvidia-smi''s index, a UUID or a PCI address; of several, instances take one each in turn [default: auto]')
+            [CompletionResult]::new('--memory-limit', '--memory-limit', [CompletionResultType]::ParameterName, 'The most memory that an instance may have, such as 32G [default: no limit]')
+            [CompletionResult]::new('--memory-each', '--memory-each', [CompletionResultType]::ParameterName, 'Memory that an instance is taken to need: one for which it is not there is not started [default: 8G]')
+            [CompletionResult]::new('--gpu-memory-each', '--gpu-memory-each', [CompletionResultType]::ParameterName, 'The same of a GPU''s memory, where NVML tells what is free [default: 8G]')
+            [CompletionResult]::new('--host-ip', '--host-ip', [CompletionResultType]::ParameterName, 'Address that the viewer finds the stream at [default: 127.0.0.1]')
+            [CompletionResult]::new('--profile', '--profile', [CompletionResultType]::ParameterName, 'Keys that take the place of the shipped profile''s, such as command, environment, ports, ready or errors')
+            [CompletionResult]::new('--timeout', '--timeout', [CompletionResultType]::ParameterName, 'How long the start of an instance may take, once the image is here; the first compiles shaders [default: 20m]')
+            [CompletionResult]::new('--format', '--format', [CompletionResultType]::ParameterName, 'How to print data [default: table]')
+            [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'When to colour; NO_COLOR is heeded [default: auto]')
+            [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'Settings file to read in place of ./gsk.yaml; it is trusted with programs and addresses')
+            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Short for --format json')
+            [CompletionResult]::new('--csv', '--csv', [CompletionResultType]::ParameterName, 'Short for --format csv')
+            [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Say only what failed')
+            [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'Say only what failed')
+            [CompletionResult]::new('-v', '-v', [CompletionResultType]::ParameterName, 'Log more; twice for everything')
+            [CompletionResult]::new('--verbose', '--verbose', [CompletionResultType]::ParameterName, 'Log more; twice for everything')
+            [CompletionResult]::new('--print-config', '--print-config', [CompletionResultType]::ParameterName, 'Print every setting and where it came from, and end')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            break
+        }
+        'gsk;isaac;stop' {
+            [CompletionResult]::new('--format', '--format', [CompletionResultType]::ParameterName, 'How to print data [default: table]')
+            [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'When to colour; NO_COLOR is heeded [default: auto]')
+            [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'Settings file to read in place of ./gsk.yaml; it is trusted with programs and addresses')
+            [CompletionResult]::new('--all', '--all', [CompletionResultType]::ParameterName, 'All of them')
+            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Short for --format json')
+            [CompletionResult]::new('--csv', '--csv', [CompletionResultType]::ParameterName, 'Short for --format csv')
+            [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Say only what failed')
+            [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'Say only what failed')
+            [CompletionResult]::new('-v', '-v', [CompletionResultType]::ParameterName, 'Log more; twice for everything')
+            [CompletionResult]::new('--verbose', '--verbose', [CompletionResultType]::ParameterName, 'Log more; twice for everything')
+            [CompletionResult]::new('--print-config', '--print-config', [CompletionResultType]::ParameterName, 'Print every setting and where it came from, and end')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            break
+        }
+        'gsk;isaac;restart' {
+            [CompletionResult]::new('--instances', '--instances', [CompletionResultType]::ParameterName, 'As many instances, 1 to 64; versions 4.5 to 5.1 bear one [default: 1]')
+            [CompletionResult]::new('--accept-eula', '--accept-eula', [CompletionResultType]::ParameterName, 'You accept NVIDIA''s licence of Isaac Sim; without, nothing is started')
+            [CompletionResult]::new('--privacy-consent', '--privacy-consent', [CompletionResultType]::ParameterName, 'You let Isaac Sim send NVIDIA data on its use [default: false]')
+            [CompletionResult]::new('--image', '--image', [CompletionResultType]::ParameterName, 'Image, with its tag or without [default: nvcr.io/nvidia/isaac-sim]')
+            [CompletionResult]::new('--tag', '--tag', [CompletionResultType]::ParameterName, 'Tag of the image: the version, which decides how it is started [default: 6.0.0]')
+            [CompletionResult]::new('--data', '--data', [CompletionResultType]::ParameterName, 'Folder of caches, settings and logs, by version and instance [default: gsk/isaac below $XDG_DATA_HOME]')
+            [CompletionResult]::new('--gpu', '--gpu', [CompletionResultType]::ParameterName, 'GPU: auto, nvidia-smi''s index, a UUID or a PCI address; of several, instances take one each in turn [default: auto]')
+            [CompletionResult]::new('--memory-limit', '--memory-limit', [CompletionResultType]::ParameterName, 'The most memory that an instance may have, such as 32G [default: no limit]')
+            [CompletionResult]::new('--memory-each', '--memory-each', [CompletionResultType]::ParameterName, 'Memory that an instance is taken to need: one for which it is not there is not started [default: 8G]')
+            [CompletionResult]::new('--gpu-memory-each', '--gpu-memory-each', [CompletionResultType]::ParameterName, 'The same of a GPU''s memory, where NVML tells what is free [default: 8G]')
+            [CompletionResult]::new('--host-ip', '--host-ip', [CompletionResultType]::ParameterName, 'Address that the viewer finds the stream at [default: 127.0.0.1]')
+            [CompletionResult]::new('--profile', '--profile', [CompletionResultType]::ParameterName, 'Keys that take the place of the shipped profile''s, such as command, environment, ports, ready or errors')
+            [CompletionResult]::new('--timeout', '--timeout', [CompletionResultType]::ParameterName, 'How long the start of an instance may take, once the image is here; the first compiles shaders [default: 20m]')
+            [CompletionResult]::new('--format', '--format', [CompletionResultType]::ParameterName, 'How to print data [default: table]')
+            [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'When to colour; NO_COLOR is heeded [default: auto]')
+            [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'Settings file to read in place of ./gsk.yaml; it is trusted with programs and addresses')
+            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Short for --format json')
+            [CompletionResult]::new('--csv', '--csv', [CompletionResultType]::ParameterName, 'Short for --format csv')
+            [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Say only what failed')
+            [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'Say only what failed')
+            [CompletionResult]::new('-v', '-v', [CompletionResultType]::ParameterName, 'Log more; twice for everything')
+            [CompletionResult]::new('--verbose', '--verbose', [CompletionResultType]::ParameterName, 'Log more; twice for everything')
+            [CompletionResult]::new('--print-config', '--print-config', [CompletionResultType]::ParameterName, 'Print every setting and where it came from, and end')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            break
+        }
+        'gsk;isaac;status' {
+            [CompletionResult]::new('--watch', '--watch', [CompletionResultType]::ParameterName, 'Look again every so many seconds, 0.1 to 3600, until Ctrl-C; with JSON it prints one object a line [default: 2]')
+            [CompletionResult]::new('--format', '--format', [CompletionResultType]::ParameterName, 'How to print data [default: table]')
+            [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'When to colour; NO_COLOR is heeded [default: auto]')
+            [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'Settings file to read in place of ./gsk.yaml; it is trusted with programs and addresses')
+            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Short for --format json')
+            [CompletionResult]::new('--csv', '--csv', [CompletionResultType]::ParameterName, 'Short for --format csv')
+            [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Say only what failed')
+            [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'Say only what failed')
+            [CompletionResult]::new('-v', '-v', [CompletionResultType]::ParameterName, 'Log more; twice for everything')
+            [CompletionResult]::new('--verbose', '--verbose', [CompletionResultType]::ParameterName, 'Log more; twice for everything')
+            [CompletionResult]::new('--print-config', '--print-config', [CompletionResultType]::ParameterName, 'Print every setting and where it came from, and end')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            break
+        }
+        'gsk;isaac;logs' {
+            [CompletionResult]::new('--tail', '--tail', [CompletionResultType]::ParameterName, 'The last so many lines, 0 to 1000000 [default: 200]')
+            [CompletionResult]::new('--format', '--format', [CompletionResultType]::ParameterName, 'How to print data [default: table]')
+            [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'When to colour; NO_COLOR is heeded [default: auto]')
+            [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'Settings file to read in place of ./gsk.yaml; it is trusted with programs and addresses')
+            [CompletionResult]::new('-f', '-f', [CompletionResultType]::ParameterName, 'Go on with what it writes, until it ends or Ctrl-C')
+            [CompletionResult]::new('--follow', '--follow', [CompletionResultType]::ParameterName, 'Go on with what it writes, until it ends or Ctrl-C')
+            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Short for --format json')
+            [CompletionResult]::new('--csv', '--csv', [CompletionResultType]::ParameterName, 'Short for --format csv')
+            [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Say only what failed')
+            [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'Say only what failed')
+            [CompletionResult]::new('-v', '-v', [CompletionResultType]::ParameterName, 'Log more; twice for everything')
+            [CompletionResult]::new('--verbose', '--verbose', [CompletionResultType]::ParameterName, 'Log more; twice for everything')
+            [CompletionResult]::new('--print-config', '--print-config', [CompletionResultType]::ParameterName, 'Print every setting and where it came from, and end')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            break
+        }
+        'gsk;isaac;cleanup' {
+            [CompletionResult]::new('--format', '--format', [CompletionResultType]::ParameterName, 'How to print data [default: table]')
+            [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'When to colour; NO_COLOR is heeded [default: auto]')
+            [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'Settings file to read in place of ./gsk.yaml; it is trusted with programs and addresses')
+            [CompletionResult]::new('--remove', '--remove', [CompletionResultType]::ParameterName, 'Remove what is listed')
+            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Short for --format json')
+            [CompletionResult]::new('--csv', '--csv', [CompletionResultType]::ParameterName, 'Short for --format csv')
+            [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Say only what failed')
+            [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'Say only what failed')
+            [CompletionResult]::new('-v', '-v', [CompletionResultType]::ParameterName, 'Log more; twice for everything')
+            [CompletionResult]::new('--verbose', '--verbose', [CompletionResultType]::ParameterName, 'Log more; twice for everything')
+            [CompletionResult]::new('--print-config', '--print-config', [CompletionResultType]::ParameterName, 'Print every setting and where it came from, and end')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            break
+        }
+        'gsk;isaac;help' {
+            [CompletionResult]::new('start', 'start', [CompletionResultType]::ParameterValue, 'Start instances, one after the other, each waited for until it can be watched')
+            [CompletionResult]::new('stop', 'stop', [CompletionResultType]::ParameterValue, 'Stop and remove instances; their caches stay')
+            [CompletionResult]::new('restart', 'restart', [CompletionResultType]::ParameterValue, 'Stop instances and start them again, the others left alone')
+            [CompletionResult]::new('status', 'status', [CompletionResultType]::ParameterValue, 'What runs, since when, and how it does')
+            [CompletionResult]::new('logs', 'logs', [CompletionResultType]::ParameterValue, 'What an instance has written')
+            [CompletionResult]::new('cleanup', 'cleanup', [CompletionResultType]::ParameterValue, 'List instances that have ended, and with --remove remove them')
+            [CompletionResult]::new('help', 'help', [CompletionResultType]::ParameterValue, 'Print this message or the help of the given subcommand(s)')
+            break
+        }
+        'gsk;isaac;help;start' {
+            break
+        }
+        'gsk;isaac;help;stop' {
+            break
+        }
+        'gsk;isaac;help;restart' {
+            break
+        }
+        'gsk;isaac;help;status' {
+            break
+        }
+        'gsk;isaac;help;logs' {
+            break
+        }
+        'gsk;isaac;help;cleanup' {
+            break
+        }
+        'gsk;isaac;help;help' {
+            break
+        }
         'gsk;help' {
             [CompletionResult]::new('serve', 'serve', [CompletionResultType]::ParameterValue, 'Stream a source to browsers: captured and encoded once, watched by many')
             [CompletionResult]::new('lease', 'lease', [CompletionResultType]::ParameterValue, 'The machine''s encoder slots, for programs that are not gsk')
@@ -431,6 +607,7 @@ Register-ArgumentCompleter -Native -CommandName 'gsk' -ScriptBlock {
             [CompletionResult]::new('view', 'view', [CompletionResultType]::ParameterValue, 'Watch a worker without a browser, and measure what arrives: rates, gaps, latency, joins')
             [CompletionResult]::new('bench', 'bench', [CompletionResultType]::ParameterValue, 'Where every millisecond goes, from capture to a viewer''s hands, and a gate for CI')
             [CompletionResult]::new('nsight', 'nsight', [CompletionResultType]::ParameterValue, 'Nsight Streamer: the windows of Nsight Systems or Nsight Compute in a browser, over a folder of reports')
+            [CompletionResult]::new('isaac', 'isaac', [CompletionResultType]::ParameterValue, 'Isaac Sim: headless instances that stream, each with its ports, its GPU and its caches')
             [CompletionResult]::new('help', 'help', [CompletionResultType]::ParameterValue, 'Print this message or the help of the given subcommand(s)')
             break
         }
@@ -480,6 +657,33 @@ Register-ArgumentCompleter -Native -CommandName 'gsk' -ScriptBlock {
             break
         }
         'gsk;help;nsight;open' {
+            break
+        }
+        'gsk;help;isaac' {
+            [CompletionResult]::new('start', 'start', [CompletionResultType]::ParameterValue, 'Start instances, one after the other, each waited for until it can be watched')
+            [CompletionResult]::new('stop', 'stop', [CompletionResultType]::ParameterValue, 'Stop and remove instances; their caches stay')
+            [CompletionResult]::new('restart', 'restart', [CompletionResultType]::ParameterValue, 'Stop instances and start them again, the others left alone')
+            [CompletionResult]::new('status', 'status', [CompletionResultType]::ParameterValue, 'What runs, since when, and how it does')
+            [CompletionResult]::new('logs', 'logs', [CompletionResultType]::ParameterValue, 'What an instance has written')
+            [CompletionResult]::new('cleanup', 'cleanup', [CompletionResultType]::ParameterValue, 'List instances that have ended, and with --remove remove them')
+            break
+        }
+        'gsk;help;isaac;start' {
+            break
+        }
+        'gsk;help;isaac;stop' {
+            break
+        }
+        'gsk;help;isaac;restart' {
+            break
+        }
+        'gsk;help;isaac;status' {
+            break
+        }
+        'gsk;help;isaac;logs' {
+            break
+        }
+        'gsk;help;isaac;cleanup' {
             break
         }
         'gsk;help;help' {

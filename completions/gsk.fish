@@ -47,6 +47,7 @@ complete -c gsk -n "__fish_gsk_needs_command" -f -a "verify-gl" -d 'Proves that 
 complete -c gsk -n "__fish_gsk_needs_command" -f -a "view" -d 'Watch a worker without a browser, and measure what arrives: rates, gaps, latency, joins'
 complete -c gsk -n "__fish_gsk_needs_command" -f -a "bench" -d 'Where every millisecond goes, from capture to a viewer\'s hands, and a gate for CI'
 complete -c gsk -n "__fish_gsk_needs_command" -f -a "nsight" -d 'Nsight Streamer: the windows of Nsight Systems or Nsight Compute in a browser, over a folder of reports'
+complete -c gsk -n "__fish_gsk_needs_command" -f -a "isaac" -d 'Isaac Sim: headless instances that stream, each with its ports, its GPU and its caches'
 complete -c gsk -n "__fish_gsk_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c gsk -n "__fish_gsk_using_subcommand serve" -l listen -d 'Address and port to listen on; a port alone means 127.0.0.1 [default: 127.0.0.1:5000]' -r
 complete -c gsk -n "__fish_gsk_using_subcommand serve" -l source -d 'What to show: "scene", "-" for standard input, or a .y4m file [default: scene]' -r
@@ -452,18 +453,172 @@ complete -c gsk -n "__fish_gsk_using_subcommand nsight; and __fish_seen_subcomma
 complete -c gsk -n "__fish_gsk_using_subcommand nsight; and __fish_seen_subcommand_from help" -f -a "logs" -d 'What it has written'
 complete -c gsk -n "__fish_gsk_using_subcommand nsight; and __fish_seen_subcommand_from help" -f -a "open" -d 'Open the page in this machine\'s browser, or one report in it'
 complete -c gsk -n "__fish_gsk_using_subcommand nsight; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
-complete -c gsk -n "__fish_gsk_using_subcommand help; and not __fish_seen_subcommand_from serve lease nvenc-status cleanup verify-gl view bench nsight help" -f -a "serve" -d 'Stream a source to browsers: captured and encoded once, watched by many'
-complete -c gsk -n "__fish_gsk_using_subcommand help; and not __fish_seen_subcommand_from serve lease nvenc-status cleanup verify-gl view bench nsight help" -f -a "lease" -d 'The machine\'s encoder slots, for programs that are not gsk'
-complete -c gsk -n "__fish_gsk_using_subcommand help; and not __fish_seen_subcommand_from serve lease nvenc-status cleanup verify-gl view bench nsight help" -f -a "nvenc-status" -d 'Who holds the encoder sessions, how many there are, and what each worker does and why'
-complete -c gsk -n "__fish_gsk_using_subcommand help; and not __fish_seen_subcommand_from serve lease nvenc-status cleanup verify-gl view bench nsight help" -f -a "cleanup" -d 'What dead owners left of encoder slots: says what it is and, where asked to, cleans it up'
-complete -c gsk -n "__fish_gsk_using_subcommand help; and not __fish_seen_subcommand_from serve lease nvenc-status cleanup verify-gl view bench nsight help" -f -a "verify-gl" -d 'Proves that OpenGL\'s pixels reach CUDA on this host, byte for byte, or says which step fails and what to do'
-complete -c gsk -n "__fish_gsk_using_subcommand help; and not __fish_seen_subcommand_from serve lease nvenc-status cleanup verify-gl view bench nsight help" -f -a "view" -d 'Watch a worker without a browser, and measure what arrives: rates, gaps, latency, joins'
-complete -c gsk -n "__fish_gsk_using_subcommand help; and not __fish_seen_subcommand_from serve lease nvenc-status cleanup verify-gl view bench nsight help" -f -a "bench" -d 'Where every millisecond goes, from capture to a viewer\'s hands, and a gate for CI'
-complete -c gsk -n "__fish_gsk_using_subcommand help; and not __fish_seen_subcommand_from serve lease nvenc-status cleanup verify-gl view bench nsight help" -f -a "nsight" -d 'Nsight Streamer: the windows of Nsight Systems or Nsight Compute in a browser, over a folder of reports'
-complete -c gsk -n "__fish_gsk_using_subcommand help; and not __fish_seen_subcommand_from serve lease nvenc-status cleanup verify-gl view bench nsight help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c gsk -n "__fish_gsk_using_subcommand isaac; and not __fish_seen_subcommand_from start stop restart status logs cleanup help" -l format -d 'How to print data [default: table]' -r -f -a "table\t'For people: aligned columns'
+json\t'One indented document'
+jsonl\t'One document a line'
+csv\t'RFC 4180, with a heading line; several tables are told apart by the first column'"
+complete -c gsk -n "__fish_gsk_using_subcommand isaac; and not __fish_seen_subcommand_from start stop restart status logs cleanup help" -l color -d 'When to colour; NO_COLOR is heeded [default: auto]' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set or TERM is "dumb"'
+always\t'Wherever it goes'
+never\t'Not at all'"
+complete -c gsk -n "__fish_gsk_using_subcommand isaac; and not __fish_seen_subcommand_from start stop restart status logs cleanup help" -l config -d 'Settings file to read in place of ./gsk.yaml; it is trusted with programs and addresses' -r -F
+complete -c gsk -n "__fish_gsk_using_subcommand isaac; and not __fish_seen_subcommand_from start stop restart status logs cleanup help" -l json -d 'Short for --format json'
+complete -c gsk -n "__fish_gsk_using_subcommand isaac; and not __fish_seen_subcommand_from start stop restart status logs cleanup help" -l csv -d 'Short for --format csv'
+complete -c gsk -n "__fish_gsk_using_subcommand isaac; and not __fish_seen_subcommand_from start stop restart status logs cleanup help" -s q -l quiet -d 'Say only what failed'
+complete -c gsk -n "__fish_gsk_using_subcommand isaac; and not __fish_seen_subcommand_from start stop restart status logs cleanup help" -s v -l verbose -d 'Log more; twice for everything'
+complete -c gsk -n "__fish_gsk_using_subcommand isaac; and not __fish_seen_subcommand_from start stop restart status logs cleanup help" -l print-config -d 'Print every setting and where it came from, and end'
+complete -c gsk -n "__fish_gsk_using_subcommand isaac; and not __fish_seen_subcommand_from start stop restart status logs cleanup help" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c gsk -n "__fish_gsk_using_subcommand isaac; and not __fish_seen_subcommand_from start stop restart status logs cleanup help" -f -a "start" -d 'Start instances, one after the other, each waited for until it can be watched'
+complete -c gsk -n "__fish_gsk_using_subcommand isaac; and not __fish_seen_subcommand_from start stop restart status logs cleanup help" -f -a "stop" -d 'Stop and remove instances; their caches stay'
+complete -c gsk -n "__fish_gsk_using_subcommand isaac; and not __fish_seen_subcommand_from start stop restart status logs cleanup help" -f -a "restart" -d 'Stop instances and start them again, the others left alone'
+complete -c gsk -n "__fish_gsk_using_subcommand isaac; and not __fish_seen_subcommand_from start stop restart status logs cleanup help" -f -a "status" -d 'What runs, since when, and how it does'
+complete -c gsk -n "__fish_gsk_using_subcommand isaac; and not __fish_seen_subcommand_from start stop restart status logs cleanup help" -f -a "logs" -d 'What an instance has written'
+complete -c gsk -n "__fish_gsk_using_subcommand isaac; and not __fish_seen_subcommand_from start stop restart status logs cleanup help" -f -a "cleanup" -d 'List instances that have ended, and with --remove remove them'
+complete -c gsk -n "__fish_gsk_using_subcommand isaac; and not __fish_seen_subcommand_from start stop restart status logs cleanup help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c gsk -n "__fish_gsk_using_subcommand isaac; and __fish_seen_subcommand_from start" -l instances -d 'As many instances, 1 to 64; versions 4.5 to 5.1 bear one [default: 1]' -r
+complete -c gsk -n "__fish_gsk_using_subcommand isaac; and __fish_seen_subcommand_from start" -l accept-eula -d 'You accept NVIDIA\'s licence of Isaac Sim; without, nothing is started' -r -f -a "true\t''
+false\t''"
+complete -c gsk -n "__fish_gsk_using_subcommand isaac; and __fish_seen_subcommand_from start" -l privacy-consent -d 'You let Isaac Sim send NVIDIA data on its use [default: false]' -r -f -a "true\t''
+false\t''"
+complete -c gsk -n "__fish_gsk_using_subcommand isaac; and __fish_seen_subcommand_from start" -l image -d 'Image, with its tag or without [default: nvcr.io/nvidia/isaac-sim]' -r
+complete -c gsk -n "__fish_gsk_using_subcommand isaac; and __fish_seen_subcommand_from start" -l tag -d 'Tag of the image: the version, which decides how it is started [default: 6.0.0]' -r
+complete -c gsk -n "__fish_gsk_using_subcommand isaac; and __fish_seen_subcommand_from start" -l data -d 'Folder of caches, settings and logs, by version and instance [default: gsk/isaac below $XDG_DATA_HOME]' -r -F
+complete -c gsk -n "__fish_gsk_using_subcommand isaac; and __fish_seen_subcommand_from start" -l gpu -d 'GPU: auto, nvidia-smi\'s index, a UUID or a PCI address; of several, instances take one each in turn [default: auto]' -r
+complete -c gsk -n "__fish_gsk_using_subcommand isaac; and __fish_seen_subcommand_from start" -l memory-limit -d 'The most memory that an instance may have, such as 32G [default: no limit]' -r
+complete -c gsk -n "__fish_gsk_using_subcommand isaac; and __fish_seen_subcommand_from start" -l memory-each -d 'Memory that an instance is taken to need: one for which it is not there is not started [default: 8G]' -r
+complete -c gsk -n "__fish_gsk_using_subcommand isaac; and __fish_seen_subcommand_from start" -l gpu-memory-each -d 'The same of a GPU\'s memory, where NVML tells what is free [default: 8G]' -r
+complete -c gsk -n "__fish_gsk_using_subcommand isaac; and __fish_seen_subcommand_from start" -l host-ip -d 'Address that the viewer finds the stream at [default: 127.0.0.1]' -r
+complete -c gsk -n "__fish_gsk_using_subcommand isaac; and __fish_seen_subcommand_from start" -l profile -d 'Keys that take the place of the shipped profile\'s, such as command, environment, ports, ready or errors' -r -F
+complete -c gsk -n "__fish_gsk_using_subcommand isaac; and __fish_seen_subcommand_from start" -l timeout -d 'How long the start of an instance may take, once the image is here; the first compiles shaders [default: 20m]' -r
+complete -c gsk -n "__fish_gsk_using_subcommand isaac; and __fish_seen_subcommand_from start" -l format -d 'How to print data [default: table]' -r -f -a "table\t'For people: aligned columns'
+json\t'One indented document'
+jsonl\t'One document a line'
+csv\t'RFC 4180, with a heading line; several tables are told apart by the first column'"
+complete -c gsk -n "__fish_gsk_using_subcommand isaac; and __fish_seen_subcommand_from start" -l color -d 'When to colour; NO_COLOR is heeded [default: auto]' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set or TERM is "dumb"'
+always\t'Wherever it goes'
+never\t'Not at all'"
+complete -c gsk -n "__fish_gsk_using_subcommand isaac; and __fish_seen_subcommand_from start" -l config -d 'Settings file to read in place of ./gsk.yaml; it is trusted with programs and addresses' -r -F
+complete -c gsk -n "__fish_gsk_using_subcommand isaac; and __fish_seen_subcommand_from start" -l json -d 'Short for --format json'
+complete -c gsk -n "__fish_gsk_using_subcommand isaac; and __fish_seen_subcommand_from start" -l csv -d 'Short for --format csv'
+complete -c gsk -n "__fish_gsk_using_subcommand isaac; and __fish_seen_subcommand_from start" -s q -l quiet -d 'Say only what failed'
+complete -c gsk -n "__fish_gsk_using_subcommand isaac; and __fish_seen_subcommand_from start" -s v -l verbose -d 'Log more; twice for everything'
+complete -c gsk -n "__fish_gsk_using_subcommand isaac; and __fish_seen_subcommand_from start" -l print-config -d 'Print every setting and where it came from, and end'
+complete -c gsk -n "__fish_gsk_using_subcommand isaac; and __fish_seen_subcommand_from start" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c gsk -n "__fish_gsk_using_subcommand isaac; and __fish_seen_subcommand_from stop" -l format -d 'How to print data [default: table]' -r -f -a "table\t'For people: aligned columns'
+json\t'One indented document'
+jsonl\t'One document a line'
+csv\t'RFC 4180, with a heading line; several tables are told apart by the first column'"
+complete -c gsk -n "__fish_gsk_using_subcommand isaac; and __fish_seen_subcommand_from stop" -l color -d 'When to colour; NO_COLOR is heeded [default: auto]' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set or TERM is "dumb"'
+always\t'Wherever it goes'
+never\t'Not at all'"
+complete -c gsk -n "__fish_gsk_using_subcommand isaac; and __fish_seen_subcommand_from stop" -l config -d 'Settings file to read in place of ./gsk.yaml; it is trusted with programs and addresses' -r -F
+complete -c gsk -n "__fish_gsk_using_subcommand isaac; and __fish_seen_subcommand_from stop" -l all -d 'All of them'
+complete -c gsk -n "__fish_gsk_using_subcommand isaac; and __fish_seen_subcommand_from stop" -l json -d 'Short for --format json'
+complete -c gsk -n "__fish_gsk_using_subcommand isaac; and __fish_seen_subcommand_from stop" -l csv -d 'Short for --format csv'
+complete -c gsk -n "__fish_gsk_using_subcommand isaac; and __fish_seen_subcommand_from stop" -s q -l quiet -d 'Say only what failed'
+complete -c gsk -n "__fish_gsk_using_subcommand isaac; and __fish_seen_subcommand_from stop" -s v -l verbose -d 'Log more; twice for everything'
+complete -c gsk -n "__fish_gsk_using_subcommand isaac; and __fish_seen_subcommand_from stop" -l print-config -d 'Print every setting and where it came from, and end'
+complete -c gsk -n "__fish_gsk_using_subcommand isaac; and __fish_seen_subcommand_from stop" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c gsk -n "__fish_gsk_using_subcommand isaac; and __fish_seen_subcommand_from restart" -l instances -d 'As many instances, 1 to 64; versions 4.5 to 5.1 bear one [default: 1]' -r
+complete -c gsk -n "__fish_gsk_using_subcommand isaac; and __fish_seen_subcommand_from restart" -l accept-eula -d 'You accept NVIDIA\'s licence of Isaac Sim; without, nothing is started' -r -f -a "true\t''
+false\t''"
+complete -c gsk -n "__fish_gsk_using_subcommand isaac; and __fish_seen_subcommand_from restart" -l privacy-consent -d 'You let Isaac Sim send NVIDIA data on its use [default: false]' -r -f -a "true\t''
+false\t''"
+complete -c gsk -n "__fish_gsk_using_subcommand isaac; and __fish_seen_subcommand_from restart" -l image -d 'Image, with its tag or without [default: nvcr.io/nvidia/isaac-sim]' -r
+complete -c gsk -n "__fish_gsk_using_subcommand isaac; and __fish_seen_subcommand_from restart" -l tag -d 'Tag of the image: the version, which decides how it is started [default: 6.0.0]' -r
+complete -c gsk -n "__fish_gsk_using_subcommand isaac; and __fish_seen_subcommand_from restart" -l data -d 'Folder of caches, settings and logs, by version and instance [default: gsk/isaac below $XDG_DATA_HOME]' -r -F
+complete -c gsk -n "__fish_gsk_using_subcommand isaac; and __fish_seen_subcommand_from restart" -l gpu -d 'GPU: auto, nvidia-smi\'s index, a UUID or a PCI address; of several, instances take one each in turn [default: auto]' -r
+complete -c gsk -n "__fish_gsk_using_subcommand isaac; and __fish_seen_subcommand_from restart" -l memory-limit -d 'The most memory that an instance may have, such as 32G [default: no limit]' -r
+complete -c gsk -n "__fish_gsk_using_subcommand isaac; and __fish_seen_subcommand_from restart" -l memory-each -d 'Memory that an instance is taken to need: one for which it is not there is not started [default: 8G]' -r
+complete -c gsk -n "__fish_gsk_using_subcommand isaac; and __fish_seen_subcommand_from restart" -l gpu-memory-each -d 'The same of a GPU\'s memory, where NVML tells what is free [default: 8G]' -r
+complete -c gsk -n "__fish_gsk_using_subcommand isaac; and __fish_seen_subcommand_from restart" -l host-ip -d 'Address that the viewer finds the stream at [default: 127.0.0.1]' -r
+complete -c gsk -n "__fish_gsk_using_subcommand isaac; and __fish_seen_subcommand_from restart" -l profile -d 'Keys that take the place of the shipped profile\'s, such as command, environment, ports, ready or errors' -r -F
+complete -c gsk -n "__fish_gsk_using_subcommand isaac; and __fish_seen_subcommand_from restart" -l timeout -d 'How long the start of an instance may take, once the image is here; the first compiles shaders [default: 20m]' -r
+complete -c gsk -n "__fish_gsk_using_subcommand isaac; and __fish_seen_subcommand_from restart" -l format -d 'How to print data [default: table]' -r -f -a "table\t'For people: aligned columns'
+json\t'One indented document'
+jsonl\t'One document a line'
+csv\t'RFC 4180, with a heading line; several tables are told apart by the first column'"
+complete -c gsk -n "__fish_gsk_using_subcommand isaac; and __fish_seen_subcommand_from restart" -l color -d 'When to colour; NO_COLOR is heeded [default: auto]' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set or TERM is "dumb"'
+always\t'Wherever it goes'
+never\t'Not at all'"
+complete -c gsk -n "__fish_gsk_using_subcommand isaac; and __fish_seen_subcommand_from restart" -l config -d 'Settings file to read in place of ./gsk.yaml; it is trusted with programs and addresses' -r -F
+complete -c gsk -n "__fish_gsk_using_subcommand isaac; and __fish_seen_subcommand_from restart" -l json -d 'Short for --format json'
+complete -c gsk -n "__fish_gsk_using_subcommand isaac; and __fish_seen_subcommand_from restart" -l csv -d 'Short for --format csv'
+complete -c gsk -n "__fish_gsk_using_subcommand isaac; and __fish_seen_subcommand_from restart" -s q -l quiet -d 'Say only what failed'
+complete -c gsk -n "__fish_gsk_using_subcommand isaac; and __fish_seen_subcommand_from restart" -s v -l verbose -d 'Log more; twice for everything'
+complete -c gsk -n "__fish_gsk_using_subcommand isaac; and __fish_seen_subcommand_from restart" -l print-config -d 'Print every setting and where it came from, and end'
+complete -c gsk -n "__fish_gsk_using_subcommand isaac; and __fish_seen_subcommand_from restart" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c gsk -n "__fish_gsk_using_subcommand isaac; and __fish_seen_subcommand_from status" -l watch -d 'Look again every so many seconds, 0.1 to 3600, until Ctrl-C; with JSON it prints one object a line [default: 2]' -r
+complete -c gsk -n "__fish_gsk_using_subcommand isaac; and __fish_seen_subcommand_from status" -l format -d 'How to print data [default: table]' -r -f -a "table\t'For people: aligned columns'
+json\t'One indented document'
+jsonl\t'One document a line'
+csv\t'RFC 4180, with a heading line; several tables are told apart by the first column'"
+complete -c gsk -n "__fish_gsk_using_subcommand isaac; and __fish_seen_subcommand_from status" -l color -d 'When to colour; NO_COLOR is heeded [default: auto]' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set or TERM is "dumb"'
+always\t'Wherever it goes'
+never\t'Not at all'"
+complete -c gsk -n "__fish_gsk_using_subcommand isaac; and __fish_seen_subcommand_from status" -l config -d 'Settings file to read in place of ./gsk.yaml; it is trusted with programs and addresses' -r -F
+complete -c gsk -n "__fish_gsk_using_subcommand isaac; and __fish_seen_subcommand_from status" -l json -d 'Short for --format json'
+complete -c gsk -n "__fish_gsk_using_subcommand isaac; and __fish_seen_subcommand_from status" -l csv -d 'Short for --format csv'
+complete -c gsk -n "__fish_gsk_using_subcommand isaac; and __fish_seen_subcommand_from status" -s q -l quiet -d 'Say only what failed'
+complete -c gsk -n "__fish_gsk_using_subcommand isaac; and __fish_seen_subcommand_from status" -s v -l verbose -d 'Log more; twice for everything'
+complete -c gsk -n "__fish_gsk_using_subcommand isaac; and __fish_seen_subcommand_from status" -l print-config -d 'Print every setting and where it came from, and end'
+complete -c gsk -n "__fish_gsk_using_subcommand isaac; and __fish_seen_subcommand_from status" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c gsk -n "__fish_gsk_using_subcommand isaac; and __fish_seen_subcommand_from logs" -l tail -d 'The last so many lines, 0 to 1000000 [default: 200]' -r
+complete -c gsk -n "__fish_gsk_using_subcommand isaac; and __fish_seen_subcommand_from logs" -l format -d 'How to print data [default: table]' -r -f -a "table\t'For people: aligned columns'
+json\t'One indented document'
+jsonl\t'One document a line'
+csv\t'RFC 4180, with a heading line; several tables are told apart by the first column'"
+complete -c gsk -n "__fish_gsk_using_subcommand isaac; and __fish_seen_subcommand_from logs" -l color -d 'When to colour; NO_COLOR is heeded [default: auto]' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set or TERM is "dumb"'
+always\t'Wherever it goes'
+never\t'Not at all'"
+complete -c gsk -n "__fish_gsk_using_subcommand isaac; and __fish_seen_subcommand_from logs" -l config -d 'Settings file to read in place of ./gsk.yaml; it is trusted with programs and addresses' -r -F
+complete -c gsk -n "__fish_gsk_using_subcommand isaac; and __fish_seen_subcommand_from logs" -s f -l follow -d 'Go on with what it writes, until it ends or Ctrl-C'
+complete -c gsk -n "__fish_gsk_using_subcommand isaac; and __fish_seen_subcommand_from logs" -l json -d 'Short for --format json'
+complete -c gsk -n "__fish_gsk_using_subcommand isaac; and __fish_seen_subcommand_from logs" -l csv -d 'Short for --format csv'
+complete -c gsk -n "__fish_gsk_using_subcommand isaac; and __fish_seen_subcommand_from logs" -s q -l quiet -d 'Say only what failed'
+complete -c gsk -n "__fish_gsk_using_subcommand isaac; and __fish_seen_subcommand_from logs" -s v -l verbose -d 'Log more; twice for everything'
+complete -c gsk -n "__fish_gsk_using_subcommand isaac; and __fish_seen_subcommand_from logs" -l print-config -d 'Print every setting and where it came from, and end'
+complete -c gsk -n "__fish_gsk_using_subcommand isaac; and __fish_seen_subcommand_from logs" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c gsk -n "__fish_gsk_using_subcommand isaac; and __fish_seen_subcommand_from cleanup" -l format -d 'How to print data [default: table]' -r -f -a "table\t'For people: aligned columns'
+json\t'One indented document'
+jsonl\t'One document a line'
+csv\t'RFC 4180, with a heading line; several tables are told apart by the first column'"
+complete -c gsk -n "__fish_gsk_using_subcommand isaac; and __fish_seen_subcommand_from cleanup" -l color -d 'When to colour; NO_COLOR is heeded [default: auto]' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set or TERM is "dumb"'
+always\t'Wherever it goes'
+never\t'Not at all'"
+complete -c gsk -n "__fish_gsk_using_subcommand isaac; and __fish_seen_subcommand_from cleanup" -l config -d 'Settings file to read in place of ./gsk.yaml; it is trusted with programs and addresses' -r -F
+complete -c gsk -n "__fish_gsk_using_subcommand isaac; and __fish_seen_subcommand_from cleanup" -l remove -d 'Remove what is listed'
+complete -c gsk -n "__fish_gsk_using_subcommand isaac; and __fish_seen_subcommand_from cleanup" -l json -d 'Short for --format json'
+complete -c gsk -n "__fish_gsk_using_subcommand isaac; and __fish_seen_subcommand_from cleanup" -l csv -d 'Short for --format csv'
+complete -c gsk -n "__fish_gsk_using_subcommand isaac; and __fish_seen_subcommand_from cleanup" -s q -l quiet -d 'Say only what failed'
+complete -c gsk -n "__fish_gsk_using_subcommand isaac; and __fish_seen_subcommand_from cleanup" -s v -l verbose -d 'Log more; twice for everything'
+complete -c gsk -n "__fish_gsk_using_subcommand isaac; and __fish_seen_subcommand_from cleanup" -l print-config -d 'Print every setting and where it came from, and end'
+complete -c gsk -n "__fish_gsk_using_subcommand isaac; and __fish_seen_subcommand_from cleanup" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c gsk -n "__fish_gsk_using_subcommand isaac; and __fish_seen_subcommand_from help" -f -a "start" -d 'Start instances, one after the other, each waited for until it can be watched'
+complete -c gsk -n "__fish_gsk_using_subcommand isaac; and __fish_seen_subcommand_from help" -f -a "stop" -d 'Stop and remove instances; their caches stay'
+complete -c gsk -n "__fish_gsk_using_subcommand isaac; and __fish_seen_subcommand_from help" -f -a "restart" -d 'Stop instances and start them again, the others left alone'
+complete -c gsk -n "__fish_gsk_using_subcommand isaac; and __fish_seen_subcommand_from help" -f -a "status" -d 'What runs, since when, and how it does'
+complete -c gsk -n "__fish_gsk_using_subcommand isaac; and __fish_seen_subcommand_from help" -f -a "logs" -d 'What an instance has written'
+complete -c gsk -n "__fish_gsk_using_subcommand isaac; and __fish_seen_subcommand_from help" -f -a "cleanup" -d 'List instances that have ended, and with --remove remove them'
+complete -c gsk -n "__fish_gsk_using_subcommand isaac; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c gsk -n "__fish_gsk_using_subcommand help; and not __fish_seen_subcommand_from serve lease nvenc-status cleanup verify-gl view bench nsight isaac help" -f -a "serve" -d 'Stream a source to browsers: captured and encoded once, watched by many'
+complete -c gsk -n "__fish_gsk_using_subcommand help; and not __fish_seen_subcommand_from serve lease nvenc-status cleanup verify-gl view bench nsight isaac help" -f -a "lease" -d 'The machine\'s encoder slots, for programs that are not gsk'
+complete -c gsk -n "__fish_gsk_using_subcommand help; and not __fish_seen_subcommand_from serve lease nvenc-status cleanup verify-gl view bench nsight isaac help" -f -a "nvenc-status" -d 'Who holds the encoder sessions, how many there are, and what each worker does and why'
+complete -c gsk -n "__fish_gsk_using_subcommand help; and not __fish_seen_subcommand_from serve lease nvenc-status cleanup verify-gl view bench nsight isaac help" -f -a "cleanup" -d 'What dead owners left of encoder slots: says what it is and, where asked to, cleans it up'
+complete -c gsk -n "__fish_gsk_using_subcommand help; and not __fish_seen_subcommand_from serve lease nvenc-status cleanup verify-gl view bench nsight isaac help" -f -a "verify-gl" -d 'Proves that OpenGL\'s pixels reach CUDA on this host, byte for byte, or says which step fails and what to do'
+complete -c gsk -n "__fish_gsk_using_subcommand help; and not __fish_seen_subcommand_from serve lease nvenc-status cleanup verify-gl view bench nsight isaac help" -f -a "view" -d 'Watch a worker without a browser, and measure what arrives: rates, gaps, latency, joins'
+complete -c gsk -n "__fish_gsk_using_subcommand help; and not __fish_seen_subcommand_from serve lease nvenc-status cleanup verify-gl view bench nsight isaac help" -f -a "bench" -d 'Where every millisecond goes, from capture to a viewer\'s hands, and a gate for CI'
+complete -c gsk -n "__fish_gsk_using_subcommand help; and not __fish_seen_subcommand_from serve lease nvenc-status cleanup verify-gl view bench nsight isaac help" -f -a "nsight" -d 'Nsight Streamer: the windows of Nsight Systems or Nsight Compute in a browser, over a folder of reports'
+complete -c gsk -n "__fish_gsk_using_subcommand help; and not __fish_seen_subcommand_from serve lease nvenc-status cleanup verify-gl view bench nsight isaac help" -f -a "isaac" -d 'Isaac Sim: headless instances that stream, each with its ports, its GPU and its caches'
+complete -c gsk -n "__fish_gsk_using_subcommand help; and not __fish_seen_subcommand_from serve lease nvenc-status cleanup verify-gl view bench nsight isaac help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c gsk -n "__fish_gsk_using_subcommand help; and __fish_seen_subcommand_from lease" -f -a "run" -d 'Run an encoder program, such as ffmpeg with h264_nvenc, with one of the machine\'s encoder slots'
 complete -c gsk -n "__fish_gsk_using_subcommand help; and __fish_seen_subcommand_from nsight" -f -a "start" -d 'Start it, and say where to look: page, password, tunnel, reports'
 complete -c gsk -n "__fish_gsk_using_subcommand help; and __fish_seen_subcommand_from nsight" -f -a "stop" -d 'Stop and remove it; other programs\' containers are left alone'
 complete -c gsk -n "__fish_gsk_using_subcommand help; and __fish_seen_subcommand_from nsight" -f -a "status" -d 'What runs, since when, and how it does: state, ports, page, reports, image, GPU'
 complete -c gsk -n "__fish_gsk_using_subcommand help; and __fish_seen_subcommand_from nsight" -f -a "logs" -d 'What it has written'
 complete -c gsk -n "__fish_gsk_using_subcommand help; and __fish_seen_subcommand_from nsight" -f -a "open" -d 'Open the page in this machine\'s browser, or one report in it'
+complete -c gsk -n "__fish_gsk_using_subcommand help; and __fish_seen_subcommand_from isaac" -f -a "start" -d 'Start instances, one after the other, each waited for until it can be watched'
+complete -c gsk -n "__fish_gsk_using_subcommand help; and __fish_seen_subcommand_from isaac" -f -a "stop" -d 'Stop and remove instances; their caches stay'
+complete -c gsk -n "__fish_gsk_using_subcommand help; and __fish_seen_subcommand_from isaac" -f -a "restart" -d 'Stop instances and start them again, the others left alone'
+complete -c gsk -n "__fish_gsk_using_subcommand help; and __fish_seen_subcommand_from isaac" -f -a "status" -d 'What runs, since when, and how it does'
+complete -c gsk -n "__fish_gsk_using_subcommand help; and __fish_seen_subcommand_from isaac" -f -a "logs" -d 'What an instance has written'
+complete -c gsk -n "__fish_gsk_using_subcommand help; and __fish_seen_subcommand_from isaac" -f -a "cleanup" -d 'List instances that have ended, and with --remove remove them'

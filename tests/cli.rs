@@ -315,7 +315,7 @@ fn matches(path: &Path, text: &str) {
 
 #[test]
 fn help_reads_as_it_was_agreed() {
-    let cases: [(&str, &[&str]); 13] = [
+    let cases: [(&str, &[&str]); 15] = [
         ("help", &["--help"]),
         ("help-short", &["-h"]),
         ("serve-help", &["serve", "--help"]),
@@ -328,6 +328,8 @@ fn help_reads_as_it_was_agreed() {
         ("bench-help", &["bench", "--help"]),
         ("nsight-help", &["nsight", "--help"]),
         ("nsight-start-help", &["nsight", "start", "--help"]),
+        ("isaac-help", &["isaac", "--help"]),
+        ("isaac-start-help", &["isaac", "start", "--help"]),
         ("serve-print-config", &["serve", "--print-config"]),
     ];
     for (name, words) in cases {
@@ -371,6 +373,13 @@ fn completions_and_man_pages_are_those_of_this_definition() {
             "gsk.fish",
             "gsk-bench.1",
             "gsk-cleanup.1",
+            "gsk-isaac-cleanup.1",
+            "gsk-isaac-logs.1",
+            "gsk-isaac-restart.1",
+            "gsk-isaac-start.1",
+            "gsk-isaac-status.1",
+            "gsk-isaac-stop.1",
+            "gsk-isaac.1",
             "gsk-lease-run.1",
             "gsk-lease.1",
             "gsk-nsight-logs.1",

@@ -3,6 +3,7 @@
 mod bench;
 mod cleanup;
 mod generate;
+mod isaac;
 mod lease;
 mod nsight;
 mod nvenc_status;
@@ -76,6 +77,13 @@ enum Command {
     /// ended, 3 without an engine, 4 where it may not be asked, 5 where an image cannot be pulled or the page is not ready in
     /// time, 6 where a port is taken or the disk is full.
     Nsight(nsight::NsightArgs),
+    /// Isaac Sim: headless instances that stream, each with its ports, its GPU and its caches
+    ///
+    /// NVIDIA's container, as `gsk nsight` finds its engine. The version decides how it is started: ports, user, command and
+    /// caches. Exit code 1 where an instance ends or has ended, 3 without an engine or a GPU that it can use, 4 where the
+    /// engine may not be asked or a folder not be given away, 5 where an image cannot be pulled or an instance is not ready in
+    /// time, 6 where a port is taken, or memory or the disk is full.
+    Isaac(isaac::IsaacArgs),
 }
 
 /// What was asked for.
@@ -165,7 +173,8 @@ fn known() -> Result<Known> {
         .with::<verify_gl::VerifyGlKeys>()?
         .with::<view::ViewKeys>()?
         .with::<bench::BenchKeys>()?
-        .with::<nsight::NsightKeys>()
+        .with::<nsight::NsightKeys>()?
+        .with::<isaac::IsaacKeys>()
 }
 
 /// Runs the command that this process was started with.
@@ -291,6 +300,13 @@ fn run(globals: &Globals, task: &Task, printer: &mut Printer) -> Result<ExitCode
                 false => nsight::run(args, resolved, printer),
             }
         }
+        Task::Public(Command::Isaac(args)) => {
+            let resolved = config::resolve(&args.keys(), &layers)?;
+            match globals.print_config {
+                true => print_config(&shared, Some(&resolved), printer),
+                false => isaac::run(args, resolved, printer),
+            }
+        }
         Task::Generate(_) if globals.print_config => print_config::<Shared>(&shared, None, printer),
         Task::Generate(args) => generate::run(args),
     }
@@ -325,6 +341,7 @@ fn all_settings(shared: &Resolved<Shared>, layers: &Layers) -> Result<Value> {
         of::<view::ViewKeys>(shared, layers)?,
         of::<bench::BenchKeys>(shared, layers)?,
         of::<nsight::NsightKeys>(shared, layers)?,
+        of::<isaac::IsaacKeys>(shared, layers)?,
     ]))
 }
 

@@ -96,6 +96,13 @@ struct StatusArgs {
     #[command(flatten)]
     name: Name,
 
+    #[command(flatten)]
+    watch: Watch,
+}
+
+/// How often a state is shown.
+#[derive(clap::Args, Clone, Debug)]
+pub struct Watch {
     /// Look again every so many seconds, 0.1 to 3600, until Ctrl-C; with JSON it prints one object a line [default: 2]
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, default_missing_value = "2", value_parser = value::interval)]
     watch: Option<f64>,
@@ -106,6 +113,13 @@ struct LogsArgs {
     #[command(flatten)]
     name: Name,
 
+    #[command(flatten)]
+    logs: Logs,
+}
+
+/// How much of a log is shown.
+#[derive(clap::Args, Clone, Debug)]
+pub struct Logs {
     /// The last so many lines, 0 to 1000000 [default: 200]
     #[arg(long, value_name = "N", default_value_t = 200, hide_default_value = true, value_parser = RangedU64ValueParser::<u32>::new().range(0..=1_000_000))]
     tail: u32,
@@ -263,8 +277,11 @@ pub fn run(args: &NsightArgs, resolved: Resolved<NsightKeys>, printer: &Printer)
         }
         Command::Open(args) => open(options(resolved, &args.name, args.report.clone()), printer),
         Command::Stop(args) => stop(args, printer),
-        Command::Status(args) => status(args, printer),
-        Command::Logs(args) => logs(args, printer),
+        Command::Status(args) => {
+            let which = args.name.name.clone().map_or(Which::All, |name| Which::Named(vec![name]));
+            status(STREAM, &which, &args.watch, printer)
+        }
+        Command::Logs(args) => logs(STREAM, &args.name.which(), &args.logs, printer),
     }
 }
 
@@ -358,38 +375,38 @@ fn stop(args: &WhichArgs, printer: &Printer) -> Result<ExitCode> {
     Ok(Code::Good.into())
 }
 
-fn status(args: &StatusArgs, printer: &Printer) -> Result<ExitCode> {
-    let which = args.name.name.clone().map_or(Which::All, |name| Which::Named(vec![name]));
+/// Shows how streams do, once or again and again.
+pub fn status(stream: Stream, which: &Which, args: &Watch, printer: &Printer) -> Result<ExitCode> {
     block_on(async {
         let engine = Engine::find().await?;
         let Some(seconds) = args.watch else {
-            let report = managed::report(&engine, STREAM, &which).await?;
+            let report = managed::report(&engine, stream, which).await?;
             printer.show(&report)?;
             return Ok(report.code().into());
         };
         let mut looks = tokio::time::interval(Duration::from_secs_f64(seconds));
         loop {
             looks.tick().await;
-            printer.show_again(&managed::report(&engine, STREAM, &which).await?)?;
+            printer.show_again(&managed::report(&engine, stream, which).await?)?;
         }
     })
 }
 
-fn logs(args: &LogsArgs, printer: &Printer) -> Result<ExitCode> {
+/// Prints what a stream has written.
+pub fn logs(stream: Stream, which: &Which, args: &Logs, printer: &Printer) -> Result<ExitCode> {
     let document = printer.format() != Format::Table;
     let mut lines = Vec::new();
     let line = |line: managed::Line| match (document, args.follow) {
         (false, _) => printer.line(&line.text),
-        (true, true) => printer.show_again(&Log { stream: STREAM, lines: vec![line] }),
+        (true, true) => printer.show_again(&Log { stream, lines: vec![line] }),
         (true, false) => {
             lines.push(line);
             Ok(())
         }
     };
-    let which = args.name.which();
-    block_on(async { managed::logs(&Engine::find().await?, STREAM, &which, args.tail, args.follow, line).await })?;
+    block_on(async { managed::logs(&Engine::find().await?, stream, which, args.tail, args.follow, line).await })?;
     if document && !args.follow {
-        printer.show(&Log { stream: STREAM, lines })?;
+        printer.show(&Log { stream, lines })?;
     }
     Ok(Code::Good.into())
 }

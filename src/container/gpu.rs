@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bollard::models::{DeviceRequest, SystemInfo};
 
-use super::profile::Need;
+pub use super::profile::Need;
 use crate::error::{Error, Result};
 use crate::gpu::{self, Choice, Driver, Inventory, choose::Wanted};
 

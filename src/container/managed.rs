@@ -16,7 +16,7 @@ use super::engine::Engine;
 use super::plan::Planned;
 use super::ready::Probe;
 use super::show::{Change, Login, Report, Seen, State};
-use super::{fault, image, login, nsight, profile};
+use super::{fault, image, isaac, login, nsight, profile};
 use crate::error::{Error, Result};
 
 /// The label that makes a container ours; the others begin with `gsk.` too.
@@ -27,6 +27,7 @@ pub const MANAGED: &str = "gsk.managed";
 #[serde(rename_all = "lowercase")]
 pub enum Stream {
     Nsight,
+    Isaac,
 }
 
 impl Stream {
@@ -34,12 +35,14 @@ impl Stream {
     pub fn word(self) -> &'static str {
         match self {
             Stream::Nsight => "nsight",
+            Stream::Isaac => "isaac",
         }
     }
 
     fn shipped(self) -> &'static str {
         match self {
             Stream::Nsight => nsight::SHIPPED,
+            Stream::Isaac => isaac::SHIPPED,
         }
     }
 }
@@ -128,6 +131,16 @@ pub(super) async fn all(engine: &Engine, stream: Stream) -> Result<Vec<Ours>> {
     Ok(found)
 }
 
+/// The names of all of a kind.
+pub async fn names(engine: &Engine, stream: Stream) -> Result<Vec<String>> {
+    Ok(all(engine, stream).await?.iter().map(|ours| ours.name().into()).collect())
+}
+
+/// The names of those that run.
+pub async fn running(engine: &Engine, stream: Stream) -> Result<Vec<String>> {
+    Ok(all(engine, stream).await?.iter().filter(|ours| ours.runs()).map(|ours| ours.name().into()).collect())
+}
+
 /// Which of our containers a command is about.
 #[derive(Clone, Debug)]
 pub enum Which {
@@ -146,8 +159,10 @@ pub(super) async fn chosen(engine: &Engine, stream: Stream, which: &Which) -> Re
         Which::Only if all.len() < 2 => Ok(all),
         Which::Only => {
             let names: Vec<&str> = all.iter().map(Ours::name).collect();
-            Err(Error::usage(format!("there are several: {}", names.join(", ")))
-                .hint(format!("name one: --name {}; or all of them: --all", names[0])))
+            Err(Error::usage(format!("there are several: {}", names.join(", "))).hint(match stream {
+                Stream::Nsight => format!("name one, such as --name {}; or all of them: --all", names[0]),
+                Stream::Isaac => format!("name one, such as {}; or, to stop them, all of them: --all", names[0]),
+            }))
         }
     }
 }

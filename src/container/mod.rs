@@ -32,6 +32,7 @@ pub mod engine;
 mod fault;
 pub mod gpu;
 mod image;
+pub mod isaac;
 pub mod keeper;
 mod login;
 pub mod managed;

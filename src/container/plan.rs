@@ -104,7 +104,7 @@ pub struct Plan {
     pub shelf: Option<Shelf>,
     pub memory_limit: Option<Bytes>,
     pub timeout: Duration,
-    /// The first number of each port, before steps; for all that a user says of ports.
+    /// Which of its kind, from 0: its ports are so many steps on.
     pub instance: u16,
     /// Beside the profile's, and before it.
     pub environment: BTreeMap<String, String>,
@@ -147,6 +147,11 @@ impl Plan {
     pub fn port(&self, name: &str) -> Result<u16> {
         let port = self.ports()?.into_iter().find(|port| port.name == name);
         port.map(|port| port.number).ok_or_else(|| Error::usage(format!("the profile has no port '{name}'")))
+    }
+
+    /// What its user is told once it is ready.
+    pub fn advice(&self) -> Result<Vec<String>> {
+        self.variables(&[], "")?.all(&self.profile.advice)
     }
 
     /// The profile's variables, this instance's ports and login, and the image's own environment (`{image.NAME}`).

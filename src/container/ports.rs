@@ -50,6 +50,7 @@ async fn taken(engine: &Engine, plan: &Plan, port: &Planned) -> Error {
     let flag = match (plan.stream, name.as_str()) {
         (Stream::Nsight, "turn") => "choose another: --turn-port PORT",
         (Stream::Nsight, _) => "choose another: --port PORT",
+        (Stream::Isaac, _) => "end that first: the instance's number decides its ports",
     };
     Error::new(Kind::Capacity, format!("port {number}/{protocol} ({name}) is taken"))
         .cause(holder)

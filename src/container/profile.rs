@@ -57,6 +57,9 @@ pub struct Profile {
     pub phases: Vec<Phase>,
     #[serde(default)]
     pub errors: Vec<Known>,
+    /// Said once it is ready.
+    #[serde(default)]
+    pub advice: Vec<String>,
     /// How long a start may take.
     #[serde(deserialize_with = "span")]
     pub timeout: Duration,

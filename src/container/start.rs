@@ -99,24 +99,24 @@ async fn create(engine: &Engine, plan: &Plan, image: &[String], gpu: &Passed, pr
 
 /// Makes the folders that the container writes to, and gives them to the user that it runs as.
 fn make_folders(plan: &Plan) -> Result<()> {
+    let fault = |folder: &Path, error| Error::io(format!("{}: the folder cannot be made", folder.display()), error);
     for folder in &plan.folders {
-        let fault = |error| Error::io(format!("{}: the folder cannot be made", folder.display()), error);
-        std::fs::create_dir_all(folder).map_err(fault)?;
-        let Some((user, group)) = plan.owner else { continue };
-        if std::fs::metadata(folder).map_err(fault)?.uid() == user {
-            continue;
-        }
-        match chown(folder, Some(user), Some(group)) {
-            Ok(()) => {}
-            Err(_) => return Err(not_theirs(folder, user, group)),
+        std::fs::create_dir_all(folder).map_err(|error| fault(folder, error))?;
+    }
+    // All of them are there by now, so that one command gives them all away.
+    let Some((user, group)) = plan.owner else { return Ok(()) };
+    for folder in &plan.folders {
+        let owner = std::fs::metadata(folder).map_err(|error| fault(folder, error))?.uid();
+        if owner != user && chown(folder, Some(user), Some(group)).is_err() {
+            return Err(not_theirs(plan, folder, user, group));
         }
     }
     Ok(())
 }
 
-fn not_theirs(folder: &Path, user: u32, group: u32) -> Error {
-    let root = folder.ancestors().find(|path| path.ends_with("isaac")).unwrap_or(folder);
+fn not_theirs(plan: &Plan, folder: &Path, user: u32, group: u32) -> Error {
+    let all: Vec<String> = plan.folders.iter().map(|path| path.display().to_string()).collect();
     Error::new(Kind::Permission, format!("{}: the folder cannot be given to user {user}", folder.display()))
         .cause("the program in the container runs as that user and writes there; only root gives folders away")
-        .hint(format!("sudo chown -R {user}:{group} {}", root.display()))
+        .hint(format!("sudo chown -R {user}:{group} {}", all.join(" ")))
 }

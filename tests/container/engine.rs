@@ -7,6 +7,7 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -16,8 +17,10 @@ use serde_json::Value;
 
 const INSIDE: &str = "GSK_TEST_ENGINE";
 pub const GSK: &str = env!("CARGO_BIN_EXE_gsk");
-/// The stand-in's name.
+/// The stand-ins' names.
 pub const NSIGHT: &str = "gsk-stand-in/nsight:1";
+pub const ISAAC: &str = "gsk-stand-in/isaac";
+const VERSIONS: [&str; 3] = ["6.0.0", "5.1.0", "4.2.0"];
 
 /// How long an engine on a busy machine may take for what it is asked.
 pub const SOON: Duration = Duration::from_secs(40);
@@ -133,21 +136,32 @@ impl Place {
     /// Makes the image that stands in for the vendor's: busybox, a script, and an environment.
     fn import(&self) {
         let root = self.dir.path().join("root");
-        for folder in ["bin", "etc", "tmp", "stand", "mnt/host"] {
+        for folder in ["bin", "etc", "tmp", "stand", "mnt/host", "isaac-sim", "root"] {
             fs::create_dir_all(root.join(folder)).unwrap();
         }
         let path = std::env::var_os("PATH").unwrap();
         let busybox = std::env::split_paths(&path).map(|dir| dir.join("busybox")).find(|path| path.is_file()).unwrap();
         fs::copy(busybox, root.join("bin/busybox")).unwrap();
-        for name in "cat echo env httpd id ls mkdir nc printf seq sh sleep stat touch".split(' ') {
+        for name in "cat echo env httpd id ls mkdir nc printf seq sh sleep stat touch true".split(' ') {
             std::os::unix::fs::symlink("busybox", root.join("bin").join(name)).unwrap();
         }
         fs::write(root.join("stand/nsight.sh"), include_str!("nsight.sh")).unwrap();
+        for script in ["runheadless.sh", "runheadless.webrtc.sh"] {
+            let path = root.join("isaac-sim").join(script);
+            fs::write(&path, include_str!("isaac.sh")).unwrap();
+            fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        fs::write(root.join("bin/bash"), "#!/bin/sh\nexec sh \"$@\"\n").unwrap();
+        fs::set_permissions(root.join("bin/bash"), fs::Permissions::from_mode(0o755)).unwrap();
         let tar = self.dir.path().join("root.tar");
         run(Command::new("tar").arg("-C").arg(&root).arg("-cf").arg(&tar).arg("."));
         let changes =
             ["ENTRYPOINT [\"sh\", \"/stand/nsight.sh\"]", "ENV PATH=/bin", "ENV DEVTOOL_CMD=host-linux-x64/nsys-ui"];
         self.import_as(&tar, NSIGHT, &changes);
+        for version in VERSIONS {
+            let changes = ["WORKDIR /isaac-sim", "ENV PATH=/bin", &format!("ENV ISAAC_VERSION={version}")];
+            self.import_as(&tar, &format!("{ISAAC}:{version}"), &changes);
+        }
     }
 
     fn import_as(&self, tar: &Path, name: &str, changes: &[&str]) {
@@ -202,6 +216,13 @@ impl Place {
         command
     }
 
+    /// Lets every user ask the engine.
+    pub fn open_socket(&self) {
+        let socket = Path::new(self.host.strip_prefix("unix://").unwrap());
+        fs::set_permissions(socket.parent().unwrap(), fs::Permissions::from_mode(0o755)).unwrap();
+        fs::set_permissions(socket, fs::Permissions::from_mode(0o666)).unwrap();
+    }
+
     pub fn home(&self) -> PathBuf {
         self.dir.path().join("home")
     }
@@ -233,6 +254,7 @@ impl Drop for Place {
             let _ = daemon.wait();
         } else {
             self.docker(&["rmi", NSIGHT]);
+            VERSIONS.iter().for_each(|version| drop(self.docker(&["rmi", &format!("{ISAAC}:{version}")])));
         }
     }
 }

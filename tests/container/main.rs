@@ -2,6 +2,7 @@
 
 mod engine;
 mod faults;
+mod isaac;
 mod nsight;
 mod registry;
 mod schema;
