@@ -1,4 +1,4 @@
-//! H.264 by the `ffmpeg` program, as a reference from elsewhere.
+//! H.264, HEVC and AV1 by the `ffmpeg` program, as a reference from elsewhere.
 //!
 //! Units go in by a pipe, each in a frame of IVF, so that FFmpeg knows where it ends without waiting for the next one;
 //! pictures come back as YUV4MPEG2. What is measured includes both pipes.
@@ -17,6 +17,7 @@ use super::{Config, Decoder};
 use crate::child::Guarded;
 use crate::clock::now_us;
 use crate::error::{Error, Result};
+use crate::pipeline::encode::Codec;
 use crate::pipeline::frame::{Frame, PixelFormat, Pool, Range, Size};
 use crate::pipeline::source::y4m;
 
@@ -47,11 +48,15 @@ fn find() -> Option<PathBuf> {
 }
 
 /// IVF's file header (libvpx, `ivfenc.c`).
-fn ivf_header(&Config { size, fps, .. }: &Config) -> [u8; 32] {
+fn ivf_header(&Config { codec, size, fps, .. }: &Config) -> [u8; 32] {
     let mut header = [0; 32];
     header[..4].copy_from_slice(b"DKIF");
     header[6..8].copy_from_slice(&32u16.to_le_bytes());
-    header[8..12].copy_from_slice(b"H264");
+    header[8..12].copy_from_slice(match codec {
+        Codec::Hevc => b"HEVC",
+        Codec::Av1 => b"AV01",
+        Codec::H264 | Codec::Jpeg => b"H264",
+    });
     // Sides are at most 8192.
     header[12..14].copy_from_slice(&(size.width as u16).to_le_bytes());
     header[14..16].copy_from_slice(&(size.height as u16).to_le_bytes());
