@@ -41,7 +41,8 @@ fn a_board_with_an_engine() {
     assert_eq!(benched(&document, "decode", "nvdec"), rows.map(|row| row.replace("encode nvenc", "decode nvdec")));
     assert_eq!(benched(&document, "encode", "nvjpeg"), Vec::<String>::new());
     absent(&document, "encode", "nvjpeg", "libnvjpeg.so.12 is not on this host");
-    absent(&document, "capture", "cuda", "pictures pass through host memory: drawn by ");
+    let capture = document["bench"]["rows"][0]["detail"].as_str().unwrap();
+    assert!(capture.starts_with("drawn by ") && capture.ends_with(", on the device"), "{capture}");
 }
 
 /// The figures that there are, and the encoders that they are of.
@@ -99,4 +100,5 @@ fn no_driver() {
     assert_eq!(bad(&good), ["inventory", "probe", "verify_gl", "scene_on_gpu", "encoder", "nvenc"], "{document:#}");
     absent(&document, "decode", "nvdec", "libnvcuvid.so.1 is not on this host");
     absent(&document, "encode", "nvenc", "libnvidia-encode.so.1 is not on this host");
+    absent(&document, "capture", "cuda", "pictures pass through host memory: drawn by ");
 }

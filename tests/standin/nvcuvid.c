@@ -257,7 +257,7 @@ static bool tell_sequence(struct parser *p, const uint8_t *unit, size_t length) 
                             .area = {(int)now.left, (int)now.top, (int)now.right, (int)now.bottom},
                             .chroma = now.chroma};
     int answer = p->params.sequence(p->params.user, &format);
-    if (answer <= 0) return false;
+    if (answer <= 0) return p->begun = false;
     p->surfaces = answer > 1 ? (unsigned)answer : p->params.surfaces;
     return true;
 }

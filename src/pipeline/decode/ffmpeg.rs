@@ -27,10 +27,12 @@ const ANSWER: Duration = Duration::from_secs(5);
 pub fn open(config: &Config) -> Result<Box<dyn Decoder>> {
     let program = find()
         .ok_or_else(|| Error::missing("there is no ffmpeg on this host").hint("install it: apt install ffmpeg"))?;
-    let words = "-nostdin -v quiet -threads 1 -flags low_delay -probesize 32 -analyzeduration 0 -f ivf -i pipe:0 \
+    // Its reader of IVF has no name for HEVC.
+    let named = if config.codec == Codec::Hevc { "-c:v hevc" } else { "" };
+    let words = "-threads 1 -flags low_delay -probesize 32 -analyzeduration 0 -f ivf -i pipe:0 \
                  -vsync passthrough -pix_fmt yuv420p -f yuv4mpegpipe -flush_packets 1 pipe:1";
-    let argv: Vec<OsString> =
-        std::iter::once(program.into()).chain(words.split_ascii_whitespace().map(OsString::from)).collect();
+    let words = ["-nostdin -v quiet", named, words].into_iter().flat_map(str::split_ascii_whitespace);
+    let argv: Vec<OsString> = std::iter::once(program.into()).chain(words.map(OsString::from)).collect();
     let (guarded, stdin, stdout, _) = Guarded::spawn(&argv)?;
     for pipe in [stdin.as_fd(), stdout.as_fd()] {
         rustix::fs::fcntl_setfl(pipe, OFlags::NONBLOCK)
