@@ -195,7 +195,7 @@ fn hosts_that_lack_something() {
             change(&mut scene);
             scene
         };
-        let no_library = || changed(&|scene| drop(scene.without_nvcuvid()));
+        let no_library = || changed(&|scene| _ = scene.without_nvcuvid());
         let no_engine = || Scene::of(Board::rtx().decoders(0));
         let named = standin::Driver::build();
         let path = named.path("libnvcuvid.so.1").to_string_lossy().into_owned();
@@ -214,7 +214,7 @@ fn hosts_that_lack_something() {
                 "GSK_NVCUVID_LIBRARY cannot be opened|unset GSK_NVCUVID_LIBRARY",
             ),
             (
-                changed(&|scene| drop(scene.without_cuda())),
+                changed(&|scene| _ = scene.without_cuda()),
                 vec![],
                 "libcuda.so.1 is not on this host|install the NVIDIA driver",
             ),

@@ -5,7 +5,7 @@ use crate::clock::now_us;
 use crate::error::{Error, Result};
 use crate::gpu::nvdec;
 use crate::pipeline::encode::nvenc;
-use crate::pipeline::frame::{Frame, PixelFormat, Pool, Range, Size};
+use crate::pipeline::frame::{Frame, PixelFormat, Pool, Size};
 
 pub fn open(config: &Config) -> Result<Box<dyn Decoder>> {
     // Both engines name codecs alike.
@@ -32,16 +32,7 @@ impl Decoder for Nvdec {
         }
         let mut pixels = pool.take(picture.bytes());
         picture.download(&mut pixels)?;
-        let sequence = self.sequence;
-        self.sequence += 1;
-        Ok(Frame {
-            sequence,
-            size: self.size,
-            format: PixelFormat::Nv12,
-            range: Range::Limited,
-            captured_us: (began_us, ended_us),
-            view: 0,
-            pixels: pixels.into(),
-        })
+        let frame = super::picture(self.size, PixelFormat::Nv12, &mut self.sequence, began_us, pixels);
+        Ok(Frame { captured_us: (began_us, ended_us), ..frame })
     }
 }
