@@ -66,7 +66,7 @@ fn what_is_wrong_or_left_is_told() {
     ) = unsafe { (zeroed(), zeroed(), zeroed(), zeroed()) };
     assert_eq!(cuvid!(library, cuvidGetDecoderCaps(*mut CUVIDDECODECAPS = &mut caps)), 201);
     let context = device::context();
-    let mut create = |info: &mut CUVIDDECODECREATEINFO, decoder: &mut CUvideodecoder| cuvid!(library, cuvidCreateDecoder(*mut CUvideodecoder = decoder, *mut CUVIDDECODECREATEINFO = info));
+    let create = |info: &mut CUVIDDECODECREATEINFO, decoder: &mut CUvideodecoder| cuvid!(library, cuvidCreateDecoder(*mut CUvideodecoder = decoder, *mut CUVIDDECODECREATEINFO = info));
     let mut decoder = ptr::null_mut();
     info.ChromaFormat = cudaVideoChromaFormat_enum::cudaVideoChromaFormat_420;
     info.CodecType = cudaVideoCodec_enum::cudaVideoCodec_VP8;
