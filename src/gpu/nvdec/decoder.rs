@@ -367,8 +367,7 @@ impl<'a> Picture<'a> {
         Ok(picture)
     }
 
-    /// Refuses a picture that was damaged, as far as the driver tells: of AV1 it does not (NVDECODE API programming guide,
-    /// "Querying the decoding status").
+    /// Refuses a picture that was damaged, as far as the driver tells: of AV1 it does not (cuviddec.h, `cuvidGetDecodeStatus`).
     fn check(&self, index: c_int) -> Result<()> {
         // SAFETY: numbers, pointers that may be null, and an enum that has a value 0.
         let mut status: Status = unsafe { zeroed() };

@@ -125,8 +125,7 @@ impl Able {
     }
 }
 
-const DECODE_ELSEWHERE: &str =
-    "decode on the CPU, or see what boards decode: https://developer.nvidia.com/video-encode-decode-support-matrix";
+const DECODE_ELSEWHERE: &str = "decode on the CPU; see what the board decodes: gsk verify-gl --only nvdec";
 
 #[cfg(test)]
 mod tests {
