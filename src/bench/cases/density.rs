@@ -2,8 +2,10 @@
 //! halving the step back.
 //!
 //! So many streams hold if over 3 s each of them gives its viewer at least 97 % of the frame rate, and no more than 3 % of the
-//! frames are dropped before the encoder or skipped for the viewer. What holds in the end is watched for 10 s more, and where
-//! it does not hold for so long, one stream fewer is. Viewers receive only: they decode nothing.
+//! frames are dropped before the encoder or skipped for the viewer; and if, where they are more than one, a tenth of the
+//! machine's cores is left, as what holds on the last of them does not hold for long. What holds in the end is watched for 10 s
+//! more, and where it does not hold for so long, one stream fewer is. Viewers receive only: they decode nothing. What other
+//! programs take meanwhile is told: beside them so many streams hold, and no more.
 
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
@@ -39,6 +41,8 @@ const DROPPED: f64 = 0.03;
 /// A machine is busy beyond this part of its cores, and its memory gone below this part.
 const BUSY: f64 = 0.90;
 const MEMORY_LEFT: f64 = 0.05;
+/// What other programs take of the machine is told from this part on.
+const OTHERS: f64 = 0.02;
 
 pub fn run(runner: &mut Runner, size: Option<Size>) -> Result<()> {
     let runtime = runtime()?;
@@ -99,6 +103,8 @@ struct Held {
     least_fps: f64,
     samples: Vec<Sample>,
     cpu: Option<f64>,
+    /// What programs that are not of this run took, as a part of the machine.
+    others: Option<f64>,
     memory: Option<u64>,
     dropped: u64,
 }
@@ -119,6 +125,8 @@ struct Stream {
 
 /// What has come of a stream by now.
 struct Look {
+    /// When it was looked: to ask a worker for its status takes its time on a busy machine.
+    at_us: u64,
     usage: Option<Usage>,
     /// Units that its viewer has got, and those that it was skipped.
     units: u64,
@@ -130,10 +138,10 @@ struct Look {
 impl Stream {
     fn look(&self, runtime: &Runtime) -> Look {
         let (target, token): (&Target, _) = (&self.worker.address.target, self.worker.address.token.as_ref());
+        let (at_us, usage, (units, skipped)) = (now_us(), self.worker.usage(), self.shared.counts());
         let status = runtime.block_on(client::status(target, token, Duration::from_secs(2)));
-        let (units, skipped) = self.shared.counts();
         let replaced = status.ok().and_then(|status| status.frames_dropped);
-        Look { usage: self.worker.usage(), units, skipped, replaced }
+        Look { at_us, usage, units, skipped, replaced }
     }
 }
 
@@ -213,9 +221,10 @@ fn attempt(
     samples.try_iter().for_each(drop);
     let look =
         |streams: &Streams| -> Vec<Look> { streams.all.iter().map(|stream| stream.look(streams.runtime)).collect() };
-    let (before, machine, from_us) = (look(streams), Ticks::machine(), now_us());
+    let all = || Ticks::machine().zip(proc::usage(std::process::id()));
+    let (before, machine, from_us) = (look(streams), all(), now_us());
     pause(runner, watched);
-    let (to_us, after, machine_later) = (now_us(), look(streams), Ticks::machine());
+    let (to_us, machine_later, after) = (now_us(), all(), look(streams));
     if runner.stopping() {
         return Ok(Verdict::Stopped);
     }
@@ -226,23 +235,44 @@ fn attempt(
     let facts = streams.all[0].shared.facts();
     let fps = facts.fps.unwrap_or(runner.options.fps);
     let each = before.iter().zip(&after);
-    let rates: Vec<f64> = each.clone().map(|(was, is)| (is.units - was.units) as f64 / seconds).collect();
-    let least_fps = rates.iter().copied().fold(f64::INFINITY, f64::min);
+    let spans = each.clone().map(|(was, is)| (is.at_us - was.at_us) as f64 / 1e6);
+    let rates = each.clone().zip(spans.clone()).map(|((was, is), span)| (is.units - was.units) as f64 / span);
+    let least_fps = rates.fold(f64::INFINITY, f64::min);
     let dropped: u64 = each.clone().map(|(was, is)| is.skipped - was.skipped).sum();
     let replaced: Option<u64> = each.clone().map(|(was, is)| Some(is.replaced?.saturating_sub(was.replaced?))).sum();
-    let due = fps * seconds * count as f64;
+    let due = fps * spans.clone().sum::<f64>();
     // The worker counts those skipped for its viewer too.
     let lost = replaced.unwrap_or(dropped);
-    let busy = machine.zip(machine_later).map(|(was, is)| (is.busy - was.busy) / seconds / is.cores.max(1) as f64);
+    let took: Option<f64> = each.zip(spans).map(|((was, is), span)| Some(cpu(was.usage?, is.usage?, span))).sum();
+    let machine = machine.zip(machine_later).map(|((was, ours), (is, ours_later))| {
+        let (cores, busy) = (is.cores.max(1) as f64, (is.busy - was.busy) / seconds);
+        (busy / cores, took.map(|took| ((busy - took - cpu(ours, ours_later, seconds)) / cores).max(0.0)))
+    });
+    let (busy, others) = (machine.map(|(busy, _)| busy), machine.and_then(|(_, others)| others));
     if least_fps < KEPT * fps || lost as f64 > DROPPED * due {
         let how = format!("{least_fps:.1} fps of the slowest, {lost} of {due:.0} frames dropped");
         return Ok(Verdict::Lost(format!("{}: {how}", gave_out(busy, replaced.unwrap_or(0)))));
     }
-    let took: Option<f64> = each.map(|(was, is)| Some(cpu(was.usage?, is.usage?, seconds))).sum();
+    if let Some(busy) = busy.filter(|busy| count > 1 && *busy > BUSY) {
+        let percent = busy * 100.0;
+        return Ok(Verdict::Lost(format!(
+            "CPU, {percent:.0} % of all cores busy: the frame rate held, and nothing is left"
+        )));
+    }
     let memory: Option<u64> = after.iter().map(|is| Some(is.usage?.resident)).sum();
     let samples = samples.try_iter().filter(|sample| (from_us..to_us).contains(&sample.arrived_us)).collect();
     let streams = count;
-    Ok(Verdict::Holds(Box::new(Held { streams, facts, fps, least_fps, samples, cpu: took, memory, dropped: lost })))
+    Ok(Verdict::Holds(Box::new(Held {
+        streams,
+        facts,
+        fps,
+        least_fps,
+        samples,
+        cpu: took,
+        others,
+        memory,
+        dropped: lost,
+    })))
 }
 
 /// A stream that ended by itself: no encoder slot is what a host may run out of, all else is a failure.
@@ -293,12 +323,17 @@ fn keep(runner: &mut Runner, held: Held, lost: Option<(usize, String)>) -> Resul
         None => "more were not tried (--streams)".into(),
     };
     let plural = if streams == 1 { "stream" } else { "streams" };
-    row.detail = Some(format!("this host holds {streams} {plural} of {size} at {fps} fps; {end}"));
+    let others = match held.others.filter(|others| *others > OTHERS) {
+        Some(others) => format!("; other programs took {:.0} % of the machine meanwhile", others * 100.0),
+        None => String::new(),
+    };
+    row.detail = Some(format!("this host holds {streams} {plural} of {size} at {fps} fps; {end}{others}"));
     row.load = Some(Load {
         streams: Some(streams as u32),
         viewers: Some(streams as u32),
         cpu_percent: held.cpu.map(|cpu| cpu * 100.0),
         memory_bytes: held.memory,
+        others_percent: held.others.map(|others| others * 100.0),
         gave_out,
         ..Load::default()
     });
