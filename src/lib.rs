@@ -86,3 +86,7 @@ pub mod pipeline;
 pub mod proc;
 pub mod serve;
 pub mod wire;
+
+#[cfg(test)]
+#[path = "../tests/fuzz/mod.rs"]
+mod fuzz;
