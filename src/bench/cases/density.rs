@@ -249,15 +249,10 @@ fn attempt(
         (busy / cores, took.map(|took| ((busy - took - cpu(ours, ours_later, seconds)) / cores).max(0.0)))
     });
     let (busy, others) = (machine.map(|(busy, _)| busy), machine.and_then(|(_, others)| others));
-    if least_fps < KEPT * fps || lost as f64 > DROPPED * due {
-        let how = format!("{least_fps:.1} fps of the slowest, {lost} of {due:.0} frames dropped");
-        return Ok(Verdict::Lost(format!("{}: {how}", gave_out(busy, replaced.unwrap_or(0)))));
-    }
-    if let Some(busy) = busy.filter(|busy| count > 1 && *busy > BUSY) {
-        let percent = busy * 100.0;
-        return Ok(Verdict::Lost(format!(
-            "CPU, {percent:.0} % of all cores busy: the frame rate held, and nothing is left"
-        )));
+    let memory_left = proc::memory().map(|(left, all)| left as f64 / all as f64);
+    let encoder = replaced.is_some_and(|replaced| replaced > 0);
+    if let Some(what) = (Came { streams: count, fps, least_fps, lost, due, encoder, busy, memory_left }).gave_out() {
+        return Ok(Verdict::Lost(what));
     }
     let memory: Option<u64> = after.iter().map(|is| Some(is.usage?.resident)).sum();
     let samples = samples.try_iter().filter(|sample| (from_us..to_us).contains(&sample.arrived_us)).collect();
@@ -287,14 +282,37 @@ fn ended(streams: &mut Streams, which: usize) -> Result<Verdict> {
     }
 }
 
-/// What a machine has no more of.
-fn gave_out(busy: Option<f64>, replaced: u64) -> String {
-    let memory = proc::memory().map(|(left, all)| left as f64 / all as f64);
-    match (busy, memory) {
-        (_, Some(left)) if left < MEMORY_LEFT => "memory".into(),
-        (Some(busy), _) if busy > BUSY => format!("CPU, {:.0} % of all cores busy", busy * 100.0),
-        _ if replaced > 0 => "the encoder".into(),
-        _ => "the source's pace".into(),
+/// What so many streams came to over a span.
+struct Came {
+    streams: usize,
+    /// Asked for, and the slowest stream's.
+    fps: f64,
+    least_fps: f64,
+    /// Frames that were dropped or skipped, and those that were due.
+    lost: u64,
+    due: f64,
+    /// Whether some were dropped before an encoder.
+    encoder: bool,
+    /// Parts of the whole, where the system tells.
+    busy: Option<f64>,
+    memory_left: Option<f64>,
+}
+
+impl Came {
+    /// What the machine has no more of; none: they hold.
+    fn gave_out(&self) -> Option<String> {
+        let Came { streams, fps, least_fps, lost, due, encoder, busy, memory_left } = *self;
+        let busy = busy.filter(|busy| *busy > BUSY).map(|busy| format!("CPU, {:.0} % of all cores busy", busy * 100.0));
+        if least_fps >= KEPT * fps && lost as f64 <= DROPPED * due {
+            return busy.filter(|_| streams > 1).map(|busy| busy + ": the frame rate held, and nothing is left");
+        }
+        let what = match (busy, memory_left) {
+            (_, Some(left)) if left < MEMORY_LEFT => "memory".into(),
+            (Some(busy), _) => busy,
+            (None, _) if encoder => "the encoder".into(),
+            (None, _) => "the source's pace".into(),
+        };
+        Some(format!("{what}: {least_fps:.1} fps of the slowest, {lost} of {due:.0} frames dropped"))
     }
 }
 
@@ -338,4 +356,34 @@ fn keep(runner: &mut Runner, held: Held, lost: Option<(usize, String)>) -> Resul
         ..Load::default()
     });
     runner.end()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn streams_hold_with_their_frames_and_something_left() {
+        let four = |change: fn(&mut Came)| {
+            let (busy, memory_left) = (Some(0.85), Some(0.5));
+            let mut came =
+                Came { streams: 4, fps: 30.0, least_fps: 29.9, lost: 2, due: 360.0, encoder: false, busy, memory_left };
+            change(&mut came);
+            came.gave_out()
+        };
+        assert_eq!(four(|_| {}), None);
+        assert_eq!(four(|came| (came.busy, came.memory_left) = (None, None)), None, "where the system does not tell");
+        for (change, says) in [
+            ((|came| came.least_fps = 29.0) as fn(&mut Came), "the source's pace: 29.0 fps of the slowest, 2 of 360"),
+            (|came| (came.lost, came.encoder) = (11, true), "the encoder: 29.9 fps of the slowest, 11 of 360"),
+            (|came| (came.lost, came.busy) = (11, Some(0.97)), "CPU, 97 % of all cores busy: 29.9 fps"),
+            (|came| (came.least_fps, came.memory_left) = (9.0, Some(0.04)), "memory: 9.0 fps"),
+            (|came| came.busy = Some(0.91), "CPU, 91 % of all cores busy: the frame rate held, and nothing is left"),
+        ] {
+            let what = four(change).unwrap_or_default();
+            assert!(what.starts_with(says), "{what}");
+        }
+        // Of one there is nothing less.
+        assert_eq!(four(|came| (came.streams, came.busy) = (1, Some(0.99))), None);
+    }
 }
