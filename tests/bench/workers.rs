@@ -69,9 +69,19 @@ fn density_says_how_many_and_that_no_more_were_tried() {
     let (code, json) = host.json(&words("density", &["--streams", "2", "--fps", "10"]));
     assert_eq!((code, rows(&json).len()), (0, 1), "{json:#}");
     let row = &rows(&json)[0];
-    assert_eq!((&row["load"]["streams"], &row["load"]["gave_out"]), (&2.into(), &Value::Null), "{row:#}");
-    let words = row["detail"].as_str().unwrap();
-    assert!(words.starts_with("this host holds 2 streams of 320x180 at 10 fps"), "{words}");
+    let (load, words) = (&row["load"], row["detail"].as_str().unwrap());
+    match load["gave_out"]["what"].as_str() {
+        None => {
+            assert_eq!(load["streams"], 2, "{row:#}");
+            assert!(
+                words.starts_with("this host holds 2 streams of 320x180 at 10 fps; more were not tried"),
+                "{words}"
+            );
+        }
+        // Others on the machine leave no room for a second.
+        Some(what) => assert!(load["streams"] == 1 && what.starts_with("CPU, "), "{row:#}"),
+    }
+    assert!(number(&load["others_percent"]) >= 0.0, "{row:#}");
     assert!(number(&row["fps"]) >= 9.7, "{row:#}");
     assert_eq!(left(&host), Vec::<String>::new());
 }
