@@ -16,7 +16,7 @@
 //! 3  gpu        what the machine has, loaded at run time: NVML, the table of boards; EGL, CUDA, NVENC, nvJPEG
 //! 2  lease      encoder slots across processes; how many there are is an argument
 //! 1  wire       pure types of what crosses a process: /status, gsk.v1 messages, input events, lease records
-//! 0  output error exit config clock child proc
+//! 0  output error exit signals config clock child proc
 //! ```
 //!
 //! The numbers leave room for what stands between: containers and profiling beside `serve` (5).
@@ -85,6 +85,7 @@ pub mod output;
 pub mod pipeline;
 pub mod proc;
 pub mod serve;
+pub mod signals;
 pub mod wire;
 
 #[cfg(test)]
