@@ -87,3 +87,7 @@ pub mod proc;
 pub mod serve;
 pub mod signals;
 pub mod wire;
+
+#[cfg(test)]
+#[path = "../tests/fuzz/mod.rs"]
+mod fuzz;

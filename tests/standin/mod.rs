@@ -282,6 +282,11 @@ impl Scene {
         self.add(format!("hang {function} call={call}{time}"))
     }
 
+    /// Each call of a function takes so much longer.
+    pub fn slow(&mut self, function: &str, time: Duration) -> &mut Scene {
+        self.add(format!("hang {function} call=1+ ms={}", time.as_millis()))
+    }
+
     /// The `call`-th call of a function ends its process by SIGSEGV.
     pub fn crash(&mut self, function: &str, call: u64) -> &mut Scene {
         self.add(format!("crash {function} call={call}"))

@@ -29,7 +29,7 @@
  *                                         exported name, nvEnc* as in the API's function list. With `anew=yes` calls
  *                                         are counted from when the process takes this scene up.
  *     hang FUNCTION call=N ms=M           the call blocks M milliseconds, then goes on as usual; without `ms` it
- *                                         blocks for ever
+ *                                         blocks for ever. `call=N+` as for a fault.
  *     crash FUNCTION call=N               the call ends its process by SIGSEGV
  *     trace calls                         every call is logged
  *     board KEY=VALUE...                  a GPU:
