@@ -109,7 +109,7 @@ fn multipart() {
 /// What decoders are given, which are written in C and C++: a key unit and what follows it.
 fn decode(codec: Codec, bytes: &[u8]) {
     const SIZE: Size = Size::new(64, 48);
-    let mut decoder = reference(&Config { codec, size: SIZE, fps: 30.0 }).unwrap();
+    let mut decoder = reference(&Config { codec, size: SIZE, fps: 30.0, gpu: None }).unwrap();
     for _ in 0..2 {
         if let Ok(frame) = decoder.decode(bytes, &Pool::default()) {
             assert_eq!(frame.size, SIZE);
