@@ -14,10 +14,10 @@
 //!    client     the other end: reads a worker's /status, watches and measures its streams
 //!    container  a container engine; vendors' programs as managed streams, which differ in data
 //! 4  pipeline   source -> newest frame -> encoder -> broadcast; decoders; timing
-//! 3  gpu        what the machine has, loaded at run time: NVML, the table of boards; EGL, CUDA, NVENC, nvJPEG
+//! 3  gpu        what the machine has, loaded at run time: NVML, the table of boards; EGL, CUDA, NVENC, NVDEC, nvJPEG
 //! 2  lease      encoder slots across processes; how many there are is an argument
 //! 1  wire       pure types of what crosses a process: /status, gsk.v1 messages, input events, lease records
-//! 0  output error exit config clock child proc
+//! 0  output error exit signals config clock child proc
 //! ```
 //!
 //! The numbers leave room for what stands between: profiling beside `serve` (5).
@@ -87,4 +87,9 @@ pub mod output;
 pub mod pipeline;
 pub mod proc;
 pub mod serve;
+pub mod signals;
 pub mod wire;
+
+#[cfg(test)]
+#[path = "../tests/fuzz/mod.rs"]
+mod fuzz;

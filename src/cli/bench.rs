@@ -9,7 +9,6 @@ use std::time::Duration;
 use clap::builder::{PossibleValuesParser, RangedU64ValueParser};
 use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
-use tokio::signal::unix::{SignalKind, signal};
 
 use super::value::{self, Bitrate, as_text};
 use crate::bench::{self, Case, Files, Options, Source, Target, gate::Rule, save::Baseline};
@@ -18,6 +17,7 @@ use crate::error::{Error, Result};
 use crate::output::Printer;
 use crate::pipeline::encode::{Choice, Codec};
 use crate::pipeline::rate::Quality;
+use crate::signals::Signals;
 use crate::{exit, gpu};
 
 /// What `gsk bench` is given.
@@ -178,7 +178,7 @@ pub fn run(args: &BenchArgs, resolved: Resolved<BenchKeys>, printer: &Printer) -
         .baseline(args.save_baseline.as_deref())?
         .plot(args.plot.as_deref())?
         .html(args.html.as_deref())?;
-    let signals = Signals::catch()?;
+    let signals = Interrupts::catch()?;
     let report = bench::run(&options, &mut files, &mut printer.progress(), &signals.stop)?;
     printer.show(&report)?;
     if let Some(signal) = signals.came() {
@@ -225,27 +225,24 @@ fn options(args: &BenchArgs, keys: BenchKeys) -> Result<Options> {
 }
 
 /// Ctrl-C and its like: the first ends the run, which then prints what there is; the second ends us.
-struct Signals {
+struct Interrupts {
     stop: AtomicBool,
     came: AtomicI32,
 }
 
-impl Signals {
-    fn catch() -> Result<Arc<Signals>> {
+impl Interrupts {
+    fn catch() -> Result<Arc<Interrupts>> {
         let failed = |error| Error::io("cannot catch signals", error);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().map_err(failed)?;
-        let signals = Arc::new(Signals { stop: AtomicBool::new(false), came: AtomicI32::new(0) });
-        let caught = signals.clone();
-        let (mut int, mut term) = {
+        let interrupts = Arc::new(Interrupts { stop: AtomicBool::new(false), came: AtomicI32::new(0) });
+        let caught = interrupts.clone();
+        let mut signals = {
             let _inside = runtime.enter();
-            (signal(SignalKind::interrupt()).map_err(failed)?, signal(SignalKind::terminate()).map_err(failed)?)
+            Signals::new()?
         };
         let wait = async move {
             loop {
-                let signal = tokio::select! {
-                    _ = int.recv() => Signal::INT,
-                    _ = term.recv() => Signal::TERM,
-                };
+                let signal = signals.next().await;
                 if caught.stop.swap(true, SeqCst) {
                     exit::by_signal(signal);
                 }
@@ -253,7 +250,7 @@ impl Signals {
             }
         };
         std::thread::Builder::new().name("signals".into()).spawn(move || runtime.block_on(wait)).map_err(failed)?;
-        Ok(signals)
+        Ok(interrupts)
     }
 
     fn came(&self) -> Option<Signal> {

@@ -7,7 +7,7 @@ mod isaac;
 mod lease;
 mod nsight;
 mod nvenc_status;
-mod serve;
+pub(crate) mod serve;
 pub mod value;
 mod verify_gl;
 mod view;

@@ -1,4 +1,5 @@
 /* The writer. Section numbers are those of ITU-T H.265. */
+#include "cabac.h"
 #include "hevc.h"
 
 #include <stdlib.h>
@@ -16,31 +17,6 @@ static void end_hevc(struct bits *bits, unsigned type, struct bytes *out) {
 
 /* --- CABAC: 9.3.4.3 turned round, as 9.3.5 does --- */
 
-static const uint8_t range_lps[64][4] = {
-    {128, 176, 208, 240}, {128, 167, 197, 227}, {128, 158, 187, 216}, {123, 150, 178, 205}, {116, 142, 169, 195},
-    {111, 135, 160, 185}, {105, 128, 152, 175}, {100, 122, 144, 166}, {95, 116, 137, 158},  {90, 110, 130, 150},
-    {85, 104, 123, 142},  {81, 99, 117, 135},   {77, 94, 111, 128},   {73, 89, 105, 122},   {69, 85, 100, 116},
-    {66, 80, 95, 110},    {62, 76, 90, 104},    {59, 72, 86, 99},     {56, 69, 81, 94},     {53, 65, 77, 89},
-    {51, 62, 73, 85},     {48, 59, 69, 80},     {46, 56, 66, 76},     {43, 53, 63, 72},     {41, 50, 59, 69},
-    {39, 48, 56, 65},     {37, 45, 54, 62},     {35, 43, 51, 59},     {33, 41, 48, 56},     {32, 39, 46, 53},
-    {30, 37, 43, 50},     {29, 35, 41, 48},     {27, 33, 39, 45},     {26, 31, 37, 43},     {24, 30, 35, 41},
-    {23, 28, 33, 39},     {22, 27, 32, 37},     {21, 26, 30, 35},     {20, 24, 29, 33},     {19, 23, 27, 31},
-    {18, 22, 26, 30},     {17, 21, 25, 28},     {16, 20, 23, 27},     {15, 19, 22, 25},     {14, 18, 21, 24},
-    {14, 17, 20, 23},     {13, 16, 19, 22},     {12, 15, 18, 21},     {12, 14, 17, 20},     {11, 14, 16, 19},
-    {11, 13, 15, 18},     {10, 12, 15, 17},     {10, 12, 14, 16},     {9, 11, 13, 15},      {9, 11, 12, 14},
-    {8, 10, 12, 14},      {8, 9, 11, 13},       {7, 9, 11, 12},       {7, 9, 10, 12},       {7, 8, 10, 11},
-    {6, 8, 9, 11},        {6, 7, 9, 10},        {6, 7, 8, 9},         {2, 2, 2, 2},
-};
-static const uint8_t next_lps[64] = {
-    0,  0,  1,  2,  2,  4,  4,  5,  6,  7,  8,  9,  9,  11, 11, 12, 13, 13, 15, 15, 16, 16,
-    18, 18, 19, 19, 21, 21, 22, 22, 23, 24, 24, 25, 26, 26, 27, 27, 28, 29, 29, 30, 30, 30,
-    31, 32, 32, 33, 33, 33, 34, 34, 35, 35, 35, 36, 36, 36, 37, 37, 37, 38, 38, 63,
-};
-
-struct context {
-    uint8_t state, mps;
-};
-
 struct cabac {
     struct bits *bits;
     uint32_t low, range, outstanding;
@@ -53,14 +29,6 @@ static void restart(struct cabac *c) {
     c->range = 510;
     c->outstanding = 0;
     c->first = true;
-}
-
-/* 9.3.2.2, for SliceQpY 26 */
-static struct context context(unsigned init) {
-    int slope = (int)(init >> 4) * 5 - 45, offset = (int)((init & 15) << 3) - 16;
-    int state = ((slope * 26) >> 4) + offset;
-    state = state < 1 ? 1 : state > 126 ? 126 : state;
-    return state <= 63 ? (struct context){(uint8_t)(63 - state), 0} : (struct context){(uint8_t)(state - 64), 1};
 }
 
 static void put_bit(struct cabac *c, unsigned bit) {
@@ -175,25 +143,7 @@ static void put_vps(struct bits *b, const struct hevc *h) {
 
 /* E.2.1 */
 static void put_vui(struct bits *b, const struct vui *vui) {
-    put(b, 1, 0); /* aspect_ratio_info_present_flag */
-    put(b, 1, vui->overscan_info_present);
-    if (vui->overscan_info_present) put(b, 1, vui->overscan_appropriate);
-    put(b, 1, vui->signal_type_present);
-    if (vui->signal_type_present) {
-        put(b, 3, vui->video_format);
-        put(b, 1, vui->full_range);
-        put(b, 1, vui->colour_description_present);
-        if (vui->colour_description_present) {
-            put(b, 8, vui->primaries);
-            put(b, 8, vui->transfer);
-            put(b, 8, vui->matrix);
-        }
-    }
-    put(b, 1, vui->chroma_location_present);
-    if (vui->chroma_location_present) {
-        put_ue(b, vui->chroma_location_top);
-        put_ue(b, vui->chroma_location_bottom);
-    }
+    put_vui_colour(b, vui);
     put(b, 4, 0); /* neutral chroma, fields, frame_field_info, default display window */
     put(b, 1, vui->timing_info_present);
     if (vui->timing_info_present) {
