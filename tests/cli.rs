@@ -174,6 +174,26 @@ fn a_file_found_by_itself_may_not_open_or_run_anything() {
 }
 
 #[test]
+fn a_file_found_by_itself_may_not_choose_what_a_container_is() {
+    let cases = [
+        (
+            "nsight",
+            ["nsight_image: x", "reports: /", "docker_compose: c.yaml", "nsight_profile: p.yaml", "bind: 0.0.0.0"],
+        ),
+        ("isaac", ["isaac_image: x", "data: /", "accept_eula: true", "isaac_profile: p.yaml", "isaac_tag: x"]),
+    ];
+    for (command, lines) in cases {
+        for line in lines {
+            let place = Place::new().with("gsk.yaml", &format!("{command}:\n  {line}\n"));
+            let says = [&format!("./gsk.yaml:2:3: '{}' may not be set here", line.split(':').next().unwrap())[..]];
+            refused(&place, &[command, "start", "--print-config"], &says);
+            let named = place.run(&[command, "start", "--print-config", "--config", "gsk.yaml"]);
+            assert_eq!(named.code, Some(0), "named, it is trusted: {named:?}");
+        }
+    }
+}
+
+#[test]
 fn each_layer_outranks_those_below() {
     let bare = Place::new();
     let fps = |place: &Place, words: &[&str]| setting(&place.config(words), "fps");

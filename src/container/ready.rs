@@ -221,8 +221,9 @@ pub(super) async fn wait(engine: &Engine, plan: &Plan, id: &str, printer: &Print
                 _ => open = false,
             },
             _ = looks.tick() => {
-                if let Some(known) = told.known.filter(|known| known.fatal) {
-                    return Err(told.error(known.kind.into(), format!("{name} cannot start"), "its log says so", &hint(plan)));
+                if told.known.is_some_and(|known| known.fatal) {
+                    let what = format!("{name} cannot start");
+                    return Err(told.error(Kind::Failed, what, "its log says so", &hint(plan)));
                 }
                 if let Some(words) = managed::ended(engine, id).await? {
                     let told = whole(engine, id, &plan.profile).await;
@@ -236,7 +237,8 @@ pub(super) async fn wait(engine: &Engine, plan: &Plan, id: &str, printer: &Print
                     }
                 }
                 if begun.elapsed() >= plan.timeout {
-                    let missing = if told.ready { waiting } else { format!("no line of its log has '{}'", plan.profile.ready.log.join("' or '")) };
+                    let lines = plan.profile.ready.log.join("' or '");
+                    let missing = if told.ready { waiting } else { format!("no line of its log has '{lines}'") };
                     let limit = humantime::format_duration(plan.timeout);
                     let what = format!("{name} was not ready within {limit}");
                     return Err(told.error(Kind::Unreachable, what, &missing, "give it longer: --timeout 30m"));
