@@ -149,19 +149,20 @@ pub fn admit(plan: &Plan, starting: u64) -> Result<()> {
         admits("memory", starting, need, &[free], "--memory-each")?;
     }
     let Some(need) = profile.gpu_memory else { return Ok(()) };
-    let inventory = gpu::inventory(PATIENCE);
+    bears(&plan.gpu, starting, need, &gpu::inventory(PATIENCE))
+}
+
+/// Whether the GPUs of an inventory bear as many: each with its memory, and with an encoder, without which nothing streams.
+fn bears(asked: &Asked, starting: u64, need: Bytes, inventory: &Inventory) -> Result<()> {
     if inventory.driver != Driver::Ready {
         return Ok(());
     }
-    let boards = boards(&plan.gpu, &inventory)?;
-    let without: Vec<String> = boards
-        .iter()
-        .filter(|gpu| gpu.support().is_some_and(|row| row.engines == Some(0)))
-        .map(|gpu| gpu.label())
-        .collect();
-    if !boards.is_empty() && without.len() == boards.len() {
+    let boards = boards(asked, inventory)?;
+    let encodes = |gpu: &&&gpu::Gpu| gpu.support().is_none_or(|row| row.engines != Some(0));
+    if !boards.is_empty() && boards.iter().filter(encodes).count() == 0 {
+        let labels: Vec<String> = boards.iter().map(|gpu| gpu.label()).collect();
         return Err(Error::missing("Isaac Sim cannot stream from here")
-            .cause(format!("no NVENC engine: {}; that is how these boards are made", without.join(", ")))
+            .cause(format!("no NVENC engine: {}; that is how these boards are made", labels.join(", ")))
             .hint("another GPU, with an encoder: gsk nvenc-status; --gpu ID"));
     }
     let free: Option<Vec<u64>> =
@@ -286,5 +287,28 @@ mod tests {
         let refused = admits("GPU memory", 2, need, &[gib(12), gib(3)], "--x").unwrap_err();
         assert_eq!(refused.kind, Kind::Capacity, "4 GiB and 3 GiB that are left make no 8");
         assert!(refused.cause.unwrap().contains("12.0 GiB and 3.0 GiB free, and each takes about 8.0 GiB"));
+    }
+
+    #[test]
+    fn gpus_bear_what_they_have_memory_and_encoders_for() {
+        let board = |index: u32, name: &str, free: u64| gpu::Gpu {
+            index,
+            uuid: Some(format!("GPU-{index}")),
+            name: Some(name.into()),
+            memory: Some(gpu::Memory { total: 24 << 30, used: (24 - free) << 30 }),
+            ..gpu::Gpu::default()
+        };
+        let of = |gpus: Vec<gpu::Gpu>| Inventory { driver: Driver::Ready, gpus, ..Inventory::default() };
+        let need = Bytes(8 << 30);
+        let two = of(vec![board(0, "NVIDIA GeForce RTX 4090", 20), board(1, "NVIDIA A100-SXM4-80GB", 9)]);
+        assert!(bears(&Asked::Auto, 3, need, &two).is_ok());
+        assert_eq!(bears(&Asked::Auto, 4, need, &two).unwrap_err().kind, Kind::Capacity);
+        let one = |text: &str| text.parse::<Asked>().unwrap();
+        assert!(bears(&one("0"), 2, need, &two).is_ok());
+        let full = bears(&one("0"), 3, need, &two).unwrap_err();
+        assert!(full.what.contains("not enough GPU memory") && full.hint.unwrap().contains("--gpu-memory-each"));
+        let none = bears(&one("1"), 1, need, &two).unwrap_err();
+        assert!(none.kind == Kind::Missing && none.cause.unwrap().contains("no NVENC engine: GPU 1"));
+        assert!(bears(&Asked::Auto, 9, need, &Inventory::default()).is_ok(), "nothing is known");
     }
 }

@@ -5,9 +5,9 @@
 //! is, the phases of a start, and the errors that are known. [`nsight`] and [`isaac`] turn a user's options and a profile
 //! into a [`plan::Plan`]; everything after that is the same code:
 //!
-//! - [`engine`] finds a Docker or Podman engine, [`fault`] turns its refusals into errors with cause and hint;
-//! - [`start`] makes what was planned: [`ports`] free, [`image`] there or pulled, [`gpu`] passed through or said why not,
-//!   the container created, started, and watched until it is [`ready`];
+//! - [`engine`] finds a Docker or Podman engine, `fault` turns its refusals into errors with cause and hint;
+//! - [`start`] makes what was planned: `ports` free, `image` there or pulled, [`gpu`] passed through or said why not,
+//!   the container created, started, and watched until it is `ready`;
 //! - [`managed`] finds what runs, stops and removes it; [`show`] are the documents.
 //!
 //! # What is ours

@@ -100,7 +100,7 @@ fn a_viewer_is_started_watched_and_stopped() {
     // Once more.
     let again = ports.start(&place, &[]);
     assert_eq!(again.code, 0, "{again:?}");
-    assert!(again.err.contains("gsk-nsight-nsys: it runs already"), "{}", again.err);
+    assert!(again.err.contains("gsk-nsight-nsys: it runs already\n"), "{}", again.err);
     assert!(again.out.contains(&format!("http://127.0.0.1:{}/", ports.http)) && !again.out.contains(password));
     assert_eq!(place.inspect(CONTAINER)["Id"], inspected["Id"]);
     let other = ports.start(&place, &["--max-resolution", "1280x720"]);
