@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use bollard::container::LogOutput;
-use bollard::models::ContainerState;
+use bollard::models::{ContainerInspectResponse, ContainerState};
 use bollard::query_parameters::{
     ListContainersOptionsBuilder, LogsOptionsBuilder, RemoveContainerOptionsBuilder, StopContainerOptionsBuilder,
 };
@@ -94,7 +94,7 @@ impl Ours {
 
 /// The container of a name, if it is ours; another's is an error.
 pub(super) async fn find(engine: &Engine, container: &str) -> Result<Option<Ours>> {
-    let seen = match engine.docker.inspect_container(container, None).await {
+    let seen = match inspect(engine, container).await {
         Err(error) if fault::absent(&error) => return Ok(None),
         seen => seen.map_err(|error| fault::of(format!("the container {container} cannot be looked at"), error))?,
     };
@@ -113,6 +113,19 @@ pub(super) async fn find(engine: &Engine, container: &str) -> Result<Option<Ours
         image: config.image.unwrap_or_default(),
         image_id: seen.image.unwrap_or_default(),
     }))
+}
+
+/// Podman calls a container "stopped" for a moment before it is "exited", which the library cannot read: it is asked again.
+async fn inspect(engine: &Engine, container: &str) -> Result<ContainerInspectResponse, bollard::errors::Error> {
+    let until = Instant::now() + Duration::from_secs(5);
+    loop {
+        match engine.docker.inspect_container(container, None).await {
+            Err(bollard::errors::Error::JsonDataError { .. }) if Instant::now() < until => {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            answer => return answer,
+        }
+    }
 }
 
 /// All containers of a kind, by name.

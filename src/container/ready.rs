@@ -269,7 +269,8 @@ fn hint(plan: &Plan) -> String {
 /// The log of a container that has ended, read anew: one that is followed can lose its last lines.
 async fn whole<'a>(engine: &Engine, id: &str, profile: &'a Profile) -> Told<'a> {
     let mut told = Told::new(profile);
-    let options = LogsOptionsBuilder::new().stdout(true).stderr(true).tail(&KEPT.to_string()).build();
+    // Not its last lines only: Podman 4.3 then puts some of them together.
+    let options = LogsOptionsBuilder::new().stdout(true).stderr(true).tail("all").build();
     let mut log = Box::pin(engine.docker.logs(id, Some(options)));
     while let Some(Ok(piece)) = log.next().await {
         told.take(&piece);
