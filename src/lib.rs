@@ -12,14 +12,15 @@
 //!    bench      where the time goes: cases over the pipeline, statistics, baselines, gates, reports
 //! 5  serve      one worker over the network: HTTP, WebSocket, MP4, JPEG; who may talk to it; the viewer page
 //!    client     the other end: reads a worker's /status, watches and measures its streams
+//!    profile    a training program under nsys, or our own collector; the built-in training run
 //! 4  pipeline   source -> newest frame -> encoder -> broadcast; decoders; timing
 //! 3  gpu        what the machine has, loaded at run time: NVML, the table of boards; EGL, CUDA, NVENC, nvJPEG
 //! 2  lease      encoder slots across processes; how many there are is an argument
 //! 1  wire       pure types of what crosses a process: /status, gsk.v1 messages, input events, lease records
-//! 0  output error exit config clock child proc
+//! 0  output error exit config clock child proc range
 //! ```
 //!
-//! The numbers leave room for what stands between: containers and profiling beside `serve` (5).
+//! The numbers leave room for what stands between: containers beside `serve` (5).
 //!
 //! # The road of one frame
 //!
@@ -84,5 +85,7 @@ pub mod lease;
 pub mod output;
 pub mod pipeline;
 pub mod proc;
+pub mod profile;
+pub mod range;
 pub mod serve;
 pub mod wire;

@@ -6,6 +6,7 @@ mod generate;
 mod lease;
 mod nvenc_status;
 mod serve;
+mod train_nvtx;
 pub mod value;
 mod verify_gl;
 mod view;
@@ -68,6 +69,13 @@ enum Command {
     /// Drives the same objects as `gsk serve`. Exit code 1 where a rule of --fail-on is broken, a target is missed under
     /// --budget, or a case fails; 2 where a rule has nothing to judge; 3 where this host can do nothing of what was asked.
     Bench(Box<bench::BenchArgs>),
+    /// Profile a training program with nsys and NVTX ranges, or a built-in training run, and sum up its ranges
+    ///
+    /// Without nsys the program runs all the same, and of the built-in run gsk collects the ranges itself, as a trace that
+    /// Perfetto and chrome://tracing open. Nothing is ever overwritten but with --force. Ctrl-C goes to the program first, so
+    /// that the report is still written; a second one ends all. The program's exit code is handed on, also where its report
+    /// is missing; its standard output goes to standard error where a document is printed.
+    TrainNvtx(Box<train_nvtx::TrainNvtxArgs>),
 }
 
 /// What was asked for.
@@ -156,7 +164,8 @@ fn known() -> Result<Known> {
         .with::<cleanup::CleanupKeys>()?
         .with::<verify_gl::VerifyGlKeys>()?
         .with::<view::ViewKeys>()?
-        .with::<bench::BenchKeys>()
+        .with::<bench::BenchKeys>()?
+        .with::<train_nvtx::TrainNvtxKeys>()
 }
 
 /// Runs the command that this process was started with.
@@ -164,7 +173,7 @@ pub fn main() -> ExitCode {
     if let Some(code) = crate::doctor::verify::probe::if_asked() {
         return code;
     }
-    guarded(|| start(std::env::args_os().collect()))
+    guarded(|| crate::profile::training::if_asked().unwrap_or_else(|| start(std::env::args_os().collect())))
 }
 
 /// Turns a panic, whose message is out by then, into the exit code of a bug.
@@ -272,6 +281,13 @@ fn run(globals: &Globals, task: &Task, printer: &mut Printer) -> Result<ExitCode
                 false => bench::run(args, resolved, printer),
             }
         }
+        Task::Public(Command::TrainNvtx(args)) => {
+            let resolved = config::resolve(&args.keys, &layers)?;
+            match globals.print_config {
+                true => print_config(&shared, Some(&resolved), printer),
+                false => train_nvtx::run(args, resolved, printer),
+            }
+        }
         Task::Generate(_) if globals.print_config => print_config::<Shared>(&shared, None, printer),
         Task::Generate(args) => generate::run(args),
     }
@@ -305,6 +321,7 @@ fn all_settings(shared: &Resolved<Shared>, layers: &Layers) -> Result<Value> {
         of::<verify_gl::VerifyGlKeys>(shared, layers)?,
         of::<view::ViewKeys>(shared, layers)?,
         of::<bench::BenchKeys>(shared, layers)?,
+        of::<train_nvtx::TrainNvtxKeys>(shared, layers)?,
     ]))
 }
 
