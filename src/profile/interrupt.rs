@@ -28,6 +28,8 @@ enum Target {
 pub struct Interrupts {
     stop: Arc<AtomicBool>,
     came: AtomicI32,
+    /// A second one came, which ended what was to end by itself.
+    forced: AtomicBool,
     target: Mutex<Target>,
 }
 
@@ -40,8 +42,12 @@ impl Interrupts {
             let _inside = runtime.enter();
             (signal(SignalKind::interrupt()).map_err(failed)?, signal(SignalKind::terminate()).map_err(failed)?)
         };
-        let interrupts =
-            Arc::new(Interrupts { stop: Arc::default(), came: AtomicI32::new(0), target: Mutex::new(Target::Run) });
+        let interrupts = Arc::new(Interrupts {
+            stop: Arc::default(),
+            came: AtomicI32::new(0),
+            forced: AtomicBool::new(false),
+            target: Mutex::new(Target::Run),
+        });
         let caught = interrupts.clone();
         let watch = async move {
             loop {
@@ -64,7 +70,10 @@ impl Interrupts {
             Target::Run if again => exit::by_signal(signal),
             Target::Run => self.stop.store(true, SeqCst),
             // Its guard then ends what it started.
-            Target::Program(pid) | Target::Nsys(pid) if again => send(pid, Signal::KILL),
+            Target::Program(pid) | Target::Nsys(pid) if again => {
+                self.forced.store(true, SeqCst);
+                send(pid, Signal::KILL);
+            }
             Target::Program(pid) => family(pid).into_iter().for_each(|pid| send(pid, signal)),
             Target::Nsys(nsys) => {
                 match family(nsys).into_iter().filter(|&pid| pid != nsys && !is_nsys(pid)).collect() {
@@ -84,6 +93,11 @@ impl Interrupts {
     /// The last signal that came.
     pub fn came(&self) -> Option<Signal> {
         Signal::from_named_raw(self.came.load(SeqCst))
+    }
+
+    /// The signal that came again, and made an end of the program.
+    pub fn forced(&self) -> Option<Signal> {
+        self.came().filter(|_| self.forced.load(SeqCst))
     }
 
     /// From now on signals go to a program, until what this gives is dropped; from then on they end us.

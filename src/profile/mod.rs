@@ -118,7 +118,8 @@ pub fn run(options: &Options, printer: &Printer) -> Result<(Run, End)> {
     run.files = Files { report: reserved.there(REPORT), export: reserved.there(EXPORT), trace: reserved.there(TRACE) };
     run.warnings[shown..].iter().for_each(|warning| printer.warn(warning));
     reserved.write(&run)?;
-    Ok((run, end(&ended)))
+    let end = interrupts.forced().map_or_else(|| end(&ended), End::Signal);
+    Ok((run, end))
 }
 
 /// nsys, or why there is none.

@@ -165,7 +165,7 @@ mod tests {
         let mut chance = Chance::of(9);
         let pixels: Vec<f32> = (0..digits.len() * PIXELS).map(|_| chance.within(0.5) + 0.5).collect();
         engine.put(Place::Input, digits.len(), PIXELS, &pixels).unwrap();
-        let mut loss = |net: &mut Net, engine: &mut Host| {
+        let loss = |net: &mut Net, engine: &mut Host| {
             net.put_weights(engine).unwrap();
             net.forward(engine, digits.len()).unwrap();
             net.loss(&digits)
