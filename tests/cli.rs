@@ -326,6 +326,7 @@ fn help_reads_as_it_was_agreed() {
         ("verify-gl-help", &["verify-gl", "--help"]),
         ("view-help", &["view", "--help"]),
         ("bench-help", &["bench", "--help"]),
+        ("train-nvtx-help", &["train-nvtx", "--help"]),
         ("serve-print-config", &["serve", "--print-config"]),
     ];
     for (name, words) in cases {
@@ -373,6 +374,7 @@ fn completions_and_man_pages_are_those_of_this_definition() {
             "gsk-lease.1",
             "gsk-nvenc-status.1",
             "gsk-serve.1",
+            "gsk-train-nvtx.1",
             "gsk-verify-gl.1",
             "gsk-view.1",
             "gsk.1"
