@@ -1,5 +1,7 @@
 //! The exit codes, the same for every command.
 
+use rustix::process::Signal;
+
 /// An exit code and its meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -34,7 +36,7 @@ impl From<Code> for std::process::ExitCode {
 }
 
 /// Ends the process by `signal`, so that the caller sees 128 + its number and knows that it was a signal.
-pub fn by_signal(signal: rustix::process::Signal) -> ! {
+pub fn by_signal(signal: Signal) -> ! {
     let number = signal.as_raw();
     // SAFETY: the default disposition runs no code of ours, and `set` is initialised by sigemptyset before it is read.
     unsafe {
@@ -52,8 +54,6 @@ pub fn by_signal(signal: rustix::process::Signal) -> ! {
 #[cfg(test)]
 mod tests {
     use std::os::unix::process::ExitStatusExt;
-
-    use rustix::process::Signal;
 
     use super::*;
 

@@ -17,7 +17,7 @@
 //! 3  gpu        what the machine has, loaded at run time: NVML, the table of boards; EGL, CUDA, NVENC, nvJPEG
 //! 2  lease      encoder slots across processes; how many there are is an argument
 //! 1  wire       pure types of what crosses a process: /status, gsk.v1 messages, input events, lease records
-//! 0  output error exit config clock child proc range
+//! 0  output error exit signals config clock child proc range
 //! ```
 //!
 //! The numbers leave room for what stands between: containers beside `serve` (5).
@@ -88,4 +88,5 @@ pub mod proc;
 pub mod profile;
 pub mod range;
 pub mod serve;
+pub mod signals;
 pub mod wire;

@@ -65,11 +65,7 @@ fn ticks(stat: &str, per_second: f64) -> Option<Ticks> {
 /// This process's resident memory, and the most that it has been since [`forget_peak`], bytes.
 pub fn resident() -> Option<(u64, u64)> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
-    let of = |name: &str| {
-        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
-        Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
-    };
-    Some((of("VmRSS:")?, of("VmHWM:")?))
+    Some((kilobytes(&status, "VmRSS:")?, kilobytes(&status, "VmHWM:")?))
 }
 
 /// What a process has used of the processor, all its threads, µs, and its resident memory, bytes.
@@ -95,11 +91,13 @@ pub fn usage(pid: u32) -> Option<Usage> {
 /// Memory that programs could still have, and all there is, bytes (proc_meminfo(5)).
 pub fn memory() -> Option<(u64, u64)> {
     let text = fs::read_to_string("/proc/meminfo").ok()?;
-    let of = |name: &str| {
-        let line = text.lines().find_map(|line| line.strip_prefix(name))?;
-        Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
-    };
-    Some((of("MemAvailable:")?, of("MemTotal:")?))
+    Some((kilobytes(&text, "MemAvailable:")?, kilobytes(&text, "MemTotal:")?))
+}
+
+/// The bytes that a line says in kB, as in `VmRSS:   1234 kB`.
+fn kilobytes(text: &str, name: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+    Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
 }
 
 /// Begins the peak of [`resident`] anew; `false` where the kernel does not allow it.

@@ -9,7 +9,6 @@ use std::time::Duration;
 use clap::builder::{PossibleValuesParser, RangedU64ValueParser};
 use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
-use tokio::signal::unix::{SignalKind, signal};
 
 use super::value::{self, Bitrate, as_text};
 use crate::bench::{self, Case, Files, Options, Source, Target, gate::Rule, save::Baseline};
@@ -18,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::output::Printer;
 use crate::pipeline::encode::{Choice, Codec};
 use crate::pipeline::rate::Quality;
-use crate::{exit, gpu};
+use crate::{exit, gpu, signals};
 
 /// What `gsk bench` is given.
 #[derive(clap::Args, Clone, Debug)]
@@ -178,7 +177,7 @@ pub fn run(args: &BenchArgs, resolved: Resolved<BenchKeys>, printer: &Printer) -
         .baseline(args.save_baseline.as_deref())?
         .plot(args.plot.as_deref())?
         .html(args.html.as_deref())?;
-    let signals = Signals::catch()?;
+    let signals = Interrupts::catch()?;
     let report = bench::run(&options, &mut files, &mut printer.progress(), &signals.stop)?;
     printer.show(&report)?;
     if let Some(signal) = signals.came() {
@@ -225,35 +224,22 @@ fn options(args: &BenchArgs, keys: BenchKeys) -> Result<Options> {
 }
 
 /// Ctrl-C and its like: the first ends the run, which then prints what there is; the second ends us.
-struct Signals {
+struct Interrupts {
     stop: AtomicBool,
     came: AtomicI32,
 }
 
-impl Signals {
-    fn catch() -> Result<Arc<Signals>> {
-        let failed = |error| Error::io("cannot catch signals", error);
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().map_err(failed)?;
-        let signals = Arc::new(Signals { stop: AtomicBool::new(false), came: AtomicI32::new(0) });
-        let caught = signals.clone();
-        let (mut int, mut term) = {
-            let _inside = runtime.enter();
-            (signal(SignalKind::interrupt()).map_err(failed)?, signal(SignalKind::terminate()).map_err(failed)?)
-        };
-        let wait = async move {
-            loop {
-                let signal = tokio::select! {
-                    _ = int.recv() => Signal::INT,
-                    _ = term.recv() => Signal::TERM,
-                };
-                if caught.stop.swap(true, SeqCst) {
-                    exit::by_signal(signal);
-                }
-                caught.came.store(signal.as_raw(), SeqCst);
+impl Interrupts {
+    fn catch() -> Result<Arc<Interrupts>> {
+        let interrupts = Arc::new(Interrupts { stop: AtomicBool::new(false), came: AtomicI32::new(0) });
+        let caught = interrupts.clone();
+        signals::each(move |signal| {
+            if caught.stop.swap(true, SeqCst) {
+                exit::by_signal(signal);
             }
-        };
-        std::thread::Builder::new().name("signals".into()).spawn(move || runtime.block_on(wait)).map_err(failed)?;
-        Ok(signals)
+            caught.came.store(signal.as_raw(), SeqCst);
+        })?;
+        Ok(interrupts)
     }
 
     fn came(&self) -> Option<Signal> {

@@ -100,15 +100,20 @@ impl Window {
     fn percentiles(&self) -> Option<Percentiles> {
         let mut both = self.before.clone();
         both.add(&self.now).expect("the same bounds");
-        let at = |q| both.value_at_quantile(q) as f64 / 1e3;
-        (!both.is_empty()).then(|| Percentiles {
-            p50: at(0.5),
-            p95: at(0.95),
-            p99: at(0.99),
-            max: both.max() as f64 / 1e3,
-            n: both.len(),
-        })
+        percentiles(&both)
     }
+}
+
+/// What a histogram of µs says, in ms; `None` where it is empty.
+pub fn percentiles(histogram: &Histogram<u32>) -> Option<Percentiles> {
+    let at = |q| histogram.value_at_quantile(q) as f64 / 1e3;
+    (!histogram.is_empty()).then(|| Percentiles {
+        p50: at(0.5),
+        p95: at(0.95),
+        p99: at(0.99),
+        max: histogram.max() as f64 / 1e3,
+        n: histogram.len(),
+    })
 }
 
 /// Histograms of all stages. The time is an argument.

@@ -6,10 +6,9 @@ use std::sync::atomic::{AtomicBool, AtomicI32, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 
 use rustix::process::{Pid, Signal};
-use tokio::signal::unix::{SignalKind, signal};
 
-use crate::error::{Error, Result};
-use crate::{exit, proc};
+use crate::error::Result;
+use crate::{exit, proc, signals};
 
 /// What a signal does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,12 +35,6 @@ pub struct Interrupts {
 impl Interrupts {
     /// Catches them. They ask what watches [`Interrupts::stop`] to end, until there is a program.
     pub fn catch() -> Result<Arc<Interrupts>> {
-        let failed = |error| Error::io("cannot catch signals", error);
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().map_err(failed)?;
-        let (mut int, mut term) = {
-            let _inside = runtime.enter();
-            (signal(SignalKind::interrupt()).map_err(failed)?, signal(SignalKind::terminate()).map_err(failed)?)
-        };
         let interrupts = Arc::new(Interrupts {
             stop: Arc::default(),
             came: AtomicI32::new(0),
@@ -49,16 +42,7 @@ impl Interrupts {
             target: Mutex::new(Target::Run),
         });
         let caught = interrupts.clone();
-        let watch = async move {
-            loop {
-                let signal = tokio::select! {
-                    _ = int.recv() => Signal::INT,
-                    _ = term.recv() => Signal::TERM,
-                };
-                caught.take(signal);
-            }
-        };
-        std::thread::Builder::new().name("signals".into()).spawn(move || runtime.block_on(watch)).map_err(failed)?;
+        signals::each(move |signal| caught.take(signal))?;
         Ok(interrupts)
     }
 

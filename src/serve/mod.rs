@@ -20,7 +20,6 @@ use std::time::Duration;
 use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{self, SignalKind};
 
 use self::gate::Gate;
 use self::worker::{Plan, Worker};
@@ -34,6 +33,7 @@ use crate::pipeline::frame::{PixelFormat, Size};
 use crate::pipeline::rate::Quality;
 use crate::pipeline::source::{self, End, Restart, Spec};
 use crate::pipeline::{self, Health, Pipeline};
+use crate::signals::Signals;
 
 /// Whose input events reach the source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
@@ -291,24 +291,4 @@ async fn tell_source(worker: &Worker, printer: &Printer) {
     };
     let (name, fps) = (worker.settings.source.name(), (info.fps * 100.0).round() / 100.0);
     printer.note(&format!("source {name}, {}, {} at {fps} fps", info.detail, info.size));
-}
-
-/// SIGINT and SIGTERM.
-struct Signals {
-    interrupt: unix::Signal,
-    terminate: unix::Signal,
-}
-
-impl Signals {
-    fn new() -> Result<Signals> {
-        let on = |kind| unix::signal(kind).map_err(|error| Error::io("cannot catch signals", error));
-        Ok(Signals { interrupt: on(SignalKind::interrupt())?, terminate: on(SignalKind::terminate())? })
-    }
-
-    async fn next(&mut self) -> Signal {
-        tokio::select! {
-            _ = self.interrupt.recv() => Signal::INT,
-            _ = self.terminate.recv() => Signal::TERM,
-        }
-    }
 }

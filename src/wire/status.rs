@@ -48,7 +48,7 @@ pub enum Cause {
     Requested,
 }
 
-/// Percentiles of a stage over the last 10 to 20 s, ms.
+/// Percentiles, ms; in `/status` of a stage over the last 10 to 20 s.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Percentiles {
     pub p50: f64,

@@ -70,12 +70,15 @@ def main():
             time.sleep(0.02)
         frames(10 ** 9)
     elif mode == "steps":
-        # One picture in one colour, and the next when the file is there.
+        # Pictures in one colour, and once the file is there one in the next colour each time that it is.
         for i in range(10 ** 9):
             out.write(bytes(COLOURS[4 + i % 3]) * (width * height))
             out.flush()
             while not os.path.exists(note):
-                time.sleep(0.005)
+                time.sleep(0.005 if i else 0.03)
+                if not i:
+                    out.write(bytes(COLOURS[4]) * (width * height))
+                    out.flush()
             os.remove(note)
     elif mode == "text":
         print("this is no picture, and never will be one", flush=True)

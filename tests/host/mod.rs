@@ -15,6 +15,7 @@ use gsk::pipeline::encode::{Codec, Config, Encoder, Unit, nvenc};
 use gsk::pipeline::frame::{PixelFormat, Size};
 use gsk::pipeline::rate::Quality;
 use gsk::wire::message::HEADER;
+use gsk::wire::status::Cause;
 
 use crate::standin::{Event, Scene};
 
@@ -109,4 +110,15 @@ pub fn decode_as(codec: Codec, dir: &Path, units: &[Unit], size: Size) -> Vec<Ve
         .unwrap();
     assert_eq!(String::from_utf8_lossy(&output.stderr), "");
     output.stdout.chunks(PixelFormat::I420.bytes(size)).map(<[u8]>::to_vec).collect()
+}
+
+/// Compares a refusal that a test wrote down: its cause, its error's kind, some of its words; and that it has a hint, unless it
+/// merely failed.
+pub fn expect_refusal(said: &Path, cause: Cause, kind: &str, says: &str) {
+    let said: serde_json::Value = serde_json::from_slice(&fs::read(said).unwrap()).unwrap();
+    let error = &said["error"];
+    let why = format!("{}: {}", error["what"], error["cause"]);
+    assert!(why.contains(says), "{why} is not {says}");
+    assert_eq!((&said["cause"], &error["kind"]), (&serde_json::json!(cause), &kind.into()), "{why}");
+    assert!(error["hint"].is_string() || kind == "failed", "{why}");
 }

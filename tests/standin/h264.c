@@ -53,8 +53,7 @@ unsigned h264_rows(const struct h264 *h) {
     return (h->height + 15) / 16 * 16;
 }
 
-/* E.1.1 */
-static void put_vui(struct bits *b, const struct vui *vui) {
+void put_vui_colour(struct bits *b, const struct vui *vui) {
     put(b, 1, 0); /* aspect_ratio_info_present_flag */
     put(b, 1, vui->overscan_info_present);
     if (vui->overscan_info_present) put(b, 1, vui->overscan_appropriate);
@@ -74,6 +73,11 @@ static void put_vui(struct bits *b, const struct vui *vui) {
         put_ue(b, vui->chroma_location_top);
         put_ue(b, vui->chroma_location_bottom);
     }
+}
+
+/* E.1.1 */
+static void put_vui(struct bits *b, const struct vui *vui) {
+    put_vui_colour(b, vui);
     put(b, 1, vui->timing_info_present);
     if (vui->timing_info_present) {
         put(b, 32, vui->num_units_in_tick);

@@ -16,6 +16,9 @@ struct vui {
     bool bitstream_restriction;
 };
 
+/* How a VUI begins in H.264 and in HEVC: up to where chroma lies. */
+void put_vui_colour(struct bits *b, const struct vui *vui);
+
 /* Where a wave of intra coding is that goes over the picture's columns in so many frames; `at` from 0, and 0 frames
  * for none. */
 struct refresh {

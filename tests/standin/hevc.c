@@ -175,25 +175,7 @@ static void put_vps(struct bits *b, const struct hevc *h) {
 
 /* E.2.1 */
 static void put_vui(struct bits *b, const struct vui *vui) {
-    put(b, 1, 0); /* aspect_ratio_info_present_flag */
-    put(b, 1, vui->overscan_info_present);
-    if (vui->overscan_info_present) put(b, 1, vui->overscan_appropriate);
-    put(b, 1, vui->signal_type_present);
-    if (vui->signal_type_present) {
-        put(b, 3, vui->video_format);
-        put(b, 1, vui->full_range);
-        put(b, 1, vui->colour_description_present);
-        if (vui->colour_description_present) {
-            put(b, 8, vui->primaries);
-            put(b, 8, vui->transfer);
-            put(b, 8, vui->matrix);
-        }
-    }
-    put(b, 1, vui->chroma_location_present);
-    if (vui->chroma_location_present) {
-        put_ue(b, vui->chroma_location_top);
-        put_ue(b, vui->chroma_location_bottom);
-    }
+    put_vui_colour(b, vui);
     put(b, 4, 0); /* neutral chroma, fields, frame_field_info, default display window */
     put(b, 1, vui->timing_info_present);
     if (vui->timing_info_present) {

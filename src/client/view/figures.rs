@@ -1,10 +1,11 @@
 //! What viewers measure, all of them together. Pure: times are arguments.
 
 use hdrhistogram::Histogram;
-use serde::Serialize;
 
 use super::decode::Decoded;
 use super::unit::Unit;
+use crate::pipeline::timing::percentiles;
+use crate::wire::status::Percentiles;
 
 /// 1 µs to an hour, three significant digits.
 fn histogram() -> Histogram<u32> {
@@ -72,16 +73,6 @@ impl Span {
     }
 }
 
-/// Percentiles, ms.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Percentiles {
-    pub p50: f64,
-    pub p95: f64,
-    pub p99: f64,
-    pub max: f64,
-    pub n: u64,
-}
-
 /// What came, in all or in one second.
 #[derive(Clone, Debug)]
 pub struct Figures {
@@ -122,15 +113,7 @@ impl Figures {
     }
 
     pub fn of(&self, span: Span) -> Option<Percentiles> {
-        let histogram = &self.spans[span as usize];
-        let at = |q| histogram.value_at_quantile(q) as f64 / 1e3;
-        (!histogram.is_empty()).then(|| Percentiles {
-            p50: at(0.5),
-            p95: at(0.95),
-            p99: at(0.99),
-            max: histogram.max() as f64 / 1e3,
-            n: histogram.len(),
-        })
+        percentiles(&self.spans[span as usize])
     }
 
     /// How many of a span took longer than this.

@@ -25,12 +25,11 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 use serde::{Deserialize, Serialize};
-use tokio::signal::unix::{self, SignalKind};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
-pub use self::figures::{Figures, Percentiles, Span};
+pub use self::figures::{Figures, Span};
 pub use self::report::Summary;
 pub use self::save::{Container, picture_form};
 use self::viewer::Viewer;
@@ -43,6 +42,8 @@ use crate::exit;
 use crate::output::{Format, Printer};
 use crate::pipeline::encode::Codec;
 use crate::pipeline::frame::Size;
+use crate::signals::Signals;
+use crate::wire::status::Percentiles;
 
 /// Which of a worker's ways the pictures come by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
@@ -449,27 +450,6 @@ pub struct Second {
     pub total_ms: Option<Percentiles>,
     pub dropped: u64,
     pub missing: u64,
-}
-
-/// SIGINT and SIGTERM.
-pub struct Signals {
-    interrupt: unix::Signal,
-    terminate: unix::Signal,
-}
-
-impl Signals {
-    /// Catches them from now on.
-    pub fn new() -> Result<Signals> {
-        let on = |kind| unix::signal(kind).map_err(|error| Error::io("cannot catch signals", error));
-        Ok(Signals { interrupt: on(SignalKind::interrupt())?, terminate: on(SignalKind::terminate())? })
-    }
-
-    async fn next(&mut self) -> Signal {
-        tokio::select! {
-            _ = self.interrupt.recv() => Signal::INT,
-            _ = self.terminate.recv() => Signal::TERM,
-        }
-    }
 }
 
 /// Waits for the sign to stop.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::figures::{Percentiles, Span};
+use super::figures::Span;
 use super::save::Recorded;
 use super::viewer::Over;
 use super::{Facts, Options, Second, Seen, Via, Why};
@@ -13,6 +13,7 @@ use crate::exit::Code;
 use crate::output::text::sanitise;
 use crate::output::{Show, Table};
 use crate::pipeline::encode::Codec;
+use crate::wire::status::Percentiles;
 
 /// The document of `gsk view`.
 #[derive(Debug, Serialize)]

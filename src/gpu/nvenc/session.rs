@@ -5,7 +5,7 @@ use std::mem::MaybeUninit;
 use std::ops::Deref;
 use std::ptr::{NonNull, addr_of, addr_of_mut};
 use std::slice;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use nvidia_video_codec_sdk::sys::nvEncodeAPI as sys;
@@ -37,9 +37,8 @@ struct Core {
     locked: [AtomicBool; SURFACES],
     /// Why no further picture can be encoded: the driver keeps what the next would need.
     stuck: Mutex<Option<Error>>,
-    /// The surface of the next picture, and whether there was one before it.
-    next: AtomicUsize,
-    fed: AtomicBool,
+    /// Pictures submitted so far; the next one's surface follows from it.
+    frames: AtomicU64,
     /// The largest size that the encoder can be changed to.
     room: (u32, u32),
     format: PictureFormat,
@@ -49,6 +48,11 @@ struct Core {
 }
 
 impl Core {
+    /// The surface of the next picture; those of the ones before it follow, the oldest first.
+    fn next_surface(&self) -> usize {
+        (self.frames.load(Ordering::Acquire) % SURFACES as u64) as usize
+    }
+
     /// Whoever panicked with it has left it whole.
     fn input(&self, surface: usize) -> MutexGuard<'_, Option<Input>> {
         self.inputs[surface].lock().unwrap_or_else(PoisonError::into_inner)
@@ -66,7 +70,7 @@ impl Core {
 
     /// Pictures that nobody collects any more are waited for in their order, as the encoder may still read them.
     fn end_inputs(&self) {
-        let next = self.next.load(Ordering::Acquire);
+        let next = self.next_surface();
         for surface in (next..next + SURFACES).map(|surface| surface % SURFACES) {
             if let Some(input) = self.input(surface).take() {
                 if input.is_mapped() {
@@ -99,7 +103,7 @@ impl Core {
 impl Drop for Core {
     fn drop(&mut self) {
         let _current = self.encoder.context.current();
-        if *self.fed.get_mut() {
+        if *self.frames.get_mut() > 0 {
             // The encoder must be flushed before its buffers go (nvEncodeAPI.h, NvEncDestroyEncoder).
             let mut end = picture();
             end.encodePicFlags = sys::NV_ENC_PIC_FLAGS::NV_ENC_PIC_FLAG_EOS as u32;
@@ -138,7 +142,6 @@ pub struct Session {
     shared: Arc<Shared>,
     settings: Settings,
     config: Config,
-    frame: u32,
 }
 
 // SAFETY: what is not Send in it are the settings' pointers, which lead to memory that they own.
@@ -174,7 +177,7 @@ impl Session {
             match prepare(&slot, api, &device, config) {
                 Ok((core, settings)) => {
                     let shared = Arc::new(Shared { core, busy: Default::default(), slot });
-                    let session = Session { shared: shared.clone(), settings, config: *config, frame: 0 };
+                    let session = Session { shared: shared.clone(), settings, config: *config };
                     return Ok((session, Collector { shared }));
                 }
                 Err(why) => stopped.push((device, why)),
@@ -207,7 +210,7 @@ impl Session {
         write: impl FnOnce(&mut Surface) -> Result<()>,
     ) -> Result<Pending> {
         let core = &self.shared.core;
-        let surface = self.frame as usize % SURFACES;
+        let surface = core.next_surface();
         if self.shared.busy[surface].load(Ordering::Acquire) {
             return Err(Error::bug("a picture was to be encoded before an old one was collected"));
         }
@@ -222,7 +225,7 @@ impl Session {
         params.inputWidth = self.config.width;
         params.inputHeight = self.config.height;
         params.inputPitch = input.surface.pitch() as u32;
-        params.frameIdx = self.frame;
+        params.frameIdx = core.frames.load(Ordering::Relaxed) as u32;
         params.inputTimeStamp = time_us;
         params.inputBuffer = mapped.as_ptr();
         params.outputBitstream = core.outputs[surface].as_ptr();
@@ -237,10 +240,8 @@ impl Session {
             input.unmap(&core.encoder).unwrap_or_else(|failure| failure.note());
             return Err(failure.error());
         }
-        core.fed.store(true, Ordering::Relaxed);
-        core.next.store((surface + 1) % SURFACES, Ordering::Release);
+        core.frames.fetch_add(1, Ordering::AcqRel);
         self.shared.busy[surface].store(true, Ordering::Release);
-        self.frame = self.frame.wrapping_add(1);
         Ok(Pending { surface })
     }
 
@@ -407,8 +408,7 @@ fn build(api: &'static Api, device: &Device, config: &Config, ample: (u32, u32))
         outputs: Vec::new(),
         locked: Default::default(),
         stuck: Mutex::default(),
-        next: AtomicUsize::new(0),
-        fed: AtomicBool::new(false),
+        frames: AtomicU64::new(0),
         room,
         format: config.options.input,
         encoder,

@@ -83,10 +83,7 @@ impl ToSurface {
                     Surface::Nv12(out) => out,
                     Surface::Rgba(out) => return out.copy(&self.stream, picture),
                 };
-                if self.converter.is_none() {
-                    self.converter = Some(Converter::new(self.stream.context())?);
-                }
-                let converter = self.converter.as_ref().expect("just made");
+                let converter = converter(&mut self.converter, self.stream.context())?;
                 converter.nv12(&self.stream, picture, out, &Matrix::BT709_LIMITED)
             }
             Some(picture) => {
@@ -105,10 +102,7 @@ impl ToSurface {
             Surface::Nv12(out) => out.bytes(),
             Surface::Rgba(out) => out.bytes(),
         };
-        if self.staging.as_ref().is_none_or(|staging| staging.len() < bytes) {
-            self.staging = Some(Pinned::new(self.stream.context(), bytes)?);
-        }
-        let staging = self.staging.as_mut().expect("just made");
+        let staging = staging(&mut self.staging, self.stream.context(), bytes)?;
         match out {
             Surface::Nv12(out) => {
                 to_nv12(frame, staging, out.pitch())?;
@@ -138,18 +132,28 @@ impl ToPlanar {
     pub fn write(&mut self, frame: &Frame, stream: &Stream, out: &mut Planar) -> Result<()> {
         let context = stream.context();
         if let Some(picture) = frame.picture().filter(|picture| picture.context().same(context)) {
-            if self.converter.is_none() {
-                self.converter = Some(Converter::new(context)?);
-            }
-            return self.converter.as_ref().expect("just made").i420(stream, picture, out, &Matrix::BT601_FULL);
+            return converter(&mut self.converter, context)?.i420(stream, picture, out, &Matrix::BT601_FULL);
         }
         let bytes = PixelFormat::I420.bytes(frame.size);
-        if self.staging.as_ref().is_none_or(|staging| staging.len() < bytes) {
-            self.staging = Some(Pinned::new(context, bytes)?);
-        }
-        let staging = self.staging.as_mut().expect("just made");
+        let staging = staging(&mut self.staging, context, bytes)?;
         let (pixels, format) = self.rgb.pixels(frame)?;
         to_planes(pixels, format, frame.size, &mut staging[..bytes])?;
         out.upload(stream, staging)
     }
+}
+
+/// The one there is, or a new one.
+fn converter<'a>(kept: &'a mut Option<Converter>, context: &Arc<Context>) -> Result<&'a Converter> {
+    if kept.is_none() {
+        *kept = Some(Converter::new(context)?);
+    }
+    Ok(kept.as_ref().expect("just made"))
+}
+
+/// The same, with room for so many bytes.
+fn staging<'a>(kept: &'a mut Option<Pinned>, context: &Arc<Context>, bytes: usize) -> Result<&'a mut Pinned> {
+    if kept.as_ref().is_none_or(|staging| staging.len() < bytes) {
+        *kept = Some(Pinned::new(context, bytes)?);
+    }
+    Ok(kept.as_mut().expect("just made"))
 }

@@ -13,11 +13,11 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::OFlags;
 
-use super::{Config, Decoder};
+use super::{Config, Decoder, picture};
 use crate::child::Guarded;
 use crate::clock::now_us;
 use crate::error::{Error, Result};
-use crate::pipeline::frame::{Frame, PixelFormat, Pool, Range, Size};
+use crate::pipeline::frame::{Frame, PixelFormat, Pool, Size};
 use crate::pipeline::source::y4m;
 
 /// The most that FFmpeg may take for anything, its start included.
@@ -90,17 +90,7 @@ impl Decoder for FFmpeg {
         }
         let mut pixels = pool.take(PixelFormat::I420.bytes(self.size));
         self.receive(&mut pixels)?;
-        let sequence = self.sequence;
-        self.sequence += 1;
-        Ok(Frame {
-            sequence,
-            size: self.size,
-            format: PixelFormat::I420,
-            range: Range::Limited,
-            captured_us: (began_us, now_us()),
-            view: 0,
-            pixels: pixels.into(),
-        })
+        Ok(picture(self.size, PixelFormat::I420, &mut self.sequence, began_us, pixels))
     }
 }
 

@@ -4,10 +4,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use mozjpeg::Decompress;
 
-use super::{Config, Decoder};
+use super::{Config, Decoder, picture};
 use crate::clock::now_us;
 use crate::error::{Error, Result};
-use crate::pipeline::frame::{Frame, PixelFormat, Pool, Range, Size};
+use crate::pipeline::frame::{Frame, PixelFormat, Pool, Size};
 
 pub fn open(config: &Config) -> Result<Box<dyn Decoder>> {
     Ok(Box::new(Jpeg { size: config.size, sequence: 0 }))
@@ -41,16 +41,6 @@ impl Decoder for Jpeg {
             Ok(Err(error)) => return Err(failed().cause(error)),
             Err(_) => return Err(failed()),
         }
-        let sequence = self.sequence;
-        self.sequence += 1;
-        Ok(Frame {
-            sequence,
-            size: self.size,
-            format: PixelFormat::Rgb24,
-            range: Range::Full,
-            captured_us: (began_us, now_us()),
-            view: 0,
-            pixels: pixels.into(),
-        })
+        Ok(picture(self.size, PixelFormat::Rgb24, &mut self.sequence, began_us, pixels))
     }
 }

@@ -6,7 +6,8 @@ mod jpeg;
 mod openh264;
 
 use super::encode::Codec;
-use super::frame::{Frame, Pool, Size};
+use super::frame::{Buffer, Frame, PixelFormat, Pool, Range, Size};
+use crate::clock::now_us;
 use crate::error::{Error, Result};
 
 /// What a decoder is opened for.
@@ -51,6 +52,22 @@ impl Backend {
     /// [`Kind::Missing`](crate::error::Kind::Missing) where this host lacks what it stands on.
     pub fn open(&self, config: &Config) -> Result<Box<dyn Decoder>> {
         (self.open)(config)
+    }
+}
+
+/// The next of a decoder's pictures, whose decoding began then.
+fn picture(size: Size, format: PixelFormat, sequence: &mut u64, began_us: u64, pixels: Buffer) -> Frame {
+    let number = *sequence;
+    *sequence += 1;
+    Frame {
+        sequence: number,
+        size,
+        format,
+        // YUV is video's, RGB spans all.
+        range: if format == PixelFormat::Rgb24 { Range::Full } else { Range::Limited },
+        captured_us: (began_us, now_us()),
+        view: 0,
+        pixels: pixels.into(),
     }
 }
 

@@ -5,10 +5,10 @@ use std::ptr;
 
 use openh264_sys2 as sys;
 
-use super::{Config, Decoder};
+use super::{Config, Decoder, picture};
 use crate::clock::now_us;
 use crate::error::{Error, Result};
-use crate::pipeline::frame::{Frame, PixelFormat, Pool, Range, Size};
+use crate::pipeline::frame::{Frame, PixelFormat, Pool, Size};
 
 pub fn open(config: &Config) -> Result<Box<dyn Decoder>> {
     Ok(Box::new(OpenH264 { raw: Raw::open()?, size: config.size, sequence: 0 }))
@@ -25,17 +25,7 @@ impl Decoder for OpenH264 {
         let began_us = now_us();
         let mut pixels = pool.take(PixelFormat::I420.bytes(self.size));
         self.raw.decode(unit, self.size, &mut pixels)?;
-        let sequence = self.sequence;
-        self.sequence += 1;
-        Ok(Frame {
-            sequence,
-            size: self.size,
-            format: PixelFormat::I420,
-            range: Range::Limited,
-            captured_us: (began_us, now_us()),
-            view: 0,
-            pixels: pixels.into(),
-        })
+        Ok(picture(self.size, PixelFormat::I420, &mut self.sequence, began_us, pixels))
     }
 }
 
