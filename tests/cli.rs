@@ -315,7 +315,7 @@ fn matches(path: &Path, text: &str) {
 
 #[test]
 fn help_reads_as_it_was_agreed() {
-    let cases: [(&str, &[&str]); 11] = [
+    let cases: [(&str, &[&str]); 12] = [
         ("help", &["--help"]),
         ("help-short", &["-h"]),
         ("serve-help", &["serve", "--help"]),

@@ -88,15 +88,16 @@ pub fn run(options: &Options, printer: &Printer) -> Result<(Run, End)> {
     let tight = preflight::folder(&options.folder, nsys.is_some())?;
     arguments?;
     let interrupts = Interrupts::catch()?;
+    let mut run = begin(options, nsys.clone(), no_nsys);
+    run.warnings.extend(tight);
     let stamp = options.stamp.clone().unwrap_or_else(|| stamp(&clock::rfc3339_now()));
     let name = format!("{}_{}ep_{stamp}", options.job, options.training.epochs);
     let mut reserved = Reserved::take(&options.folder, &name, options.stamp.is_none(), options.force)?;
+    run.name = reserved.name().into();
     match &nsys {
         Some(nsys) => printer.note(&format!("nsys {} at {}", nsys.version, nsys.path)),
-        None => printer.note(&without(no_nsys.as_deref().unwrap_or_default(), options)),
+        None => printer.note(&without(run.no_nsys.as_deref().unwrap_or_default(), options)),
     }
-    let mut run = begin(options, reserved.name(), nsys.clone(), no_nsys);
-    run.warnings.extend(tight);
     let shown = run.warnings.len();
     run.warnings.iter().for_each(|warning| printer.warn(warning));
     let began = Instant::now();
@@ -148,11 +149,12 @@ fn stamp(rfc3339: &str) -> String {
     seconds.replace(['-', ':'], "").replace('T', "-")
 }
 
-fn begin(options: &Options, name: &str, nsys: Option<Nsys>, no_nsys: Option<String>) -> Run {
+/// All that is known before it begins, but for its name.
+fn begin(options: &Options, nsys: Option<Nsys>, no_nsys: Option<String>) -> Run {
     let built_in = options.program.is_empty();
     let directory = std::env::current_dir().ok();
     Run {
-        name: name.into(),
+        name: String::new(),
         folder: options.folder.display().to_string(),
         job: options.job.clone(),
         epochs: options.training.epochs,
