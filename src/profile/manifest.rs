@@ -19,6 +19,8 @@ use crate::proc;
 const MANIFEST: &str = ".run.json";
 pub const REPORT: &str = ".nsys-rep";
 pub const TRACE: &str = ".trace.json";
+/// What the built-in run, in a process of its own, tells us; gone once it is read.
+pub const RESULT: &str = ".training.json";
 /// What `nsys stats` makes of a report on its way.
 pub const EXPORT: &str = ".sqlite";
 
@@ -244,7 +246,7 @@ impl Reserved {
     }
 
     fn remove(&self) {
-        for end in [MANIFEST, REPORT, TRACE, EXPORT] {
+        for end in [MANIFEST, REPORT, TRACE, EXPORT, RESULT] {
             let _ = fs::remove_file(self.file(end));
         }
     }
@@ -379,7 +381,7 @@ impl Show for Runs {
     fn table(&self) -> Table {
         let heading = match self.runs.len() {
             0 => format!("No runs in {}", self.folder),
-            _ => format!("Runs in {}", self.folder),
+            _ => format!("Runs in {}, times in UTC", self.folder),
         };
         let columns = ["name", "started", "seconds", "end", "collector", "file", "program"];
         let mut table = Table::titled("runs", heading, columns);

@@ -33,7 +33,7 @@ use std::time::Instant;
 use rustix::process::Signal;
 
 use self::interrupt::Interrupts;
-use self::manifest::{Collector, EXPORT, Files, Process, REPORT, Reserved, Run, TRACE};
+use self::manifest::{Collector, EXPORT, Files, Process, REPORT, RESULT, Reserved, Run, TRACE};
 use self::nsys::Nsys;
 use self::training::Training;
 use crate::child::{Ended, Guarded};
@@ -247,11 +247,14 @@ impl Profiled<'_> {
 
     /// The program in a process of its own, below nsys where there is one.
     fn apart(&self, nsys: Option<&Nsys>, run: &mut Run, reserved: &mut Reserved) -> Result<Ended> {
-        let result = tempfile_path();
+        let absolute = |end| {
+            std::path::absolute(reserved.file(end))
+                .map_err(|error| Error::io("cannot tell where the run's files are to be", error))
+        };
+        let result = absolute(RESULT)?;
         let mut argv = Vec::new();
         if let Some(nsys) = nsys {
-            let report = std::path::absolute(reserved.file(""))
-                .map_err(|error| Error::io("cannot tell where the report is to be", error))?;
+            let report = absolute("")?;
             argv.extend([nsys.path.clone().into(), "profile".into()]);
             argv.extend(self.options.profile.arguments(&report)?);
         }
@@ -324,11 +327,6 @@ impl Profiled<'_> {
             Err(error) => run.warnings.push(format!("there is no summary of the ranges: {error}")),
         }
     }
-}
-
-/// A name in the folder for temporary files that nobody else has.
-fn tempfile_path() -> PathBuf {
-    std::env::temp_dir().join(format!("gsk-training-{}-{}.json", std::process::id(), clock::now_ns()))
 }
 
 /// SIGINT and SIGTERM are raised again; a program's others are told by code, as shells do. A shell or nsys between us and the

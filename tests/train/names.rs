@@ -154,7 +154,7 @@ fn runs_are_listed_newest_first() {
     );
     let table = place.run(&["--list"]).out;
     let lines: Vec<&str> = table.lines().collect();
-    assert!(lines[0] == "Runs in profiling_output" && lines[1].starts_with("NAME"), "{table}");
+    assert!(lines[0] == "Runs in profiling_output, times in UTC" && lines[1].starts_with("NAME"), "{table}");
     assert!(
         lines[2].contains("built-in") && lines[3].contains("signal 15") && lines[4].contains("sh -c exit 4"),
         "{table}"

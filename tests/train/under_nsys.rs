@@ -75,6 +75,8 @@ fn the_built_in_run_is_nsyss_child() {
     assert_eq!(profile[7..9], [GSK.to_string(), "gsk-training".into()], "{profile:?}");
     assert!(answer.err.contains("epoch 1: loss"), "{}", answer.err);
     assert_eq!(row(&document, "forward")["count"], 20);
+    let ends = place.files().into_iter().map(|file| file.split_once('.').unwrap().1.to_owned());
+    assert_eq!(ends.collect::<Vec<_>>(), ["nsys-rep", "run.json", "sqlite"]);
 }
 
 #[test]
