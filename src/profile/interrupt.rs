@@ -2,8 +2,8 @@
 
 use std::fs;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering::SeqCst};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use rustix::process::{Pid, Signal};
 
@@ -12,61 +12,47 @@ use crate::{exit, proc, signals};
 
 /// What a signal does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Target {
+pub enum Target {
     /// It ends us.
     Us,
     /// It asks the built-in run to end; a second one ends us.
     Run,
-    /// It goes to a program and what that started; a second one ends them all.
+    /// It goes to a program, by its process, and what that started; a second one ends them all.
     Program(u32),
     /// It goes to what nsys, whose process this is, started; a second one ends them all.
     Nsys(u32),
+    /// It ends a program that only reads a report.
+    Reader(u32),
 }
 
 /// The signals that were caught, from its making to the process's end.
 pub struct Interrupts {
     stop: Arc<AtomicBool>,
-    came: AtomicI32,
-    /// A second one came, which ended what was to end by itself.
-    forced: AtomicBool,
-    target: Mutex<Target>,
+    state: Mutex<State>,
+}
+
+struct State {
+    target: Target,
+    /// The first signal that the target was sent.
+    sent: Option<Signal>,
+    /// The last of all.
+    came: Option<Signal>,
+    /// The one that made an end of a program that had been asked to end.
+    forced: Option<Signal>,
 }
 
 impl Interrupts {
     /// Catches them. They ask what watches [`Interrupts::stop`] to end, until there is a program.
     pub fn catch() -> Result<Arc<Interrupts>> {
-        let interrupts = Arc::new(Interrupts {
-            stop: Arc::default(),
-            came: AtomicI32::new(0),
-            forced: AtomicBool::new(false),
-            target: Mutex::new(Target::Run),
-        });
+        let state = State { target: Target::Run, sent: None, came: None, forced: None };
+        let interrupts = Arc::new(Interrupts { stop: Arc::default(), state: Mutex::new(state) });
         let caught = interrupts.clone();
-        signals::each(move |signal| caught.take(signal))?;
+        signals::each(move |signal| caught.state().take(signal, &caught.stop))?;
         Ok(interrupts)
     }
 
-    fn take(&self, signal: Signal) {
-        let again = self.came.swap(signal.as_raw(), SeqCst) != 0;
-        let target = *self.target.lock().unwrap();
-        match target {
-            Target::Us => exit::by_signal(signal),
-            Target::Run if again => exit::by_signal(signal),
-            Target::Run => self.stop.store(true, SeqCst),
-            // Its guard then ends what it started.
-            Target::Program(pid) | Target::Nsys(pid) if again => {
-                self.forced.store(true, SeqCst);
-                send(pid, Signal::KILL);
-            }
-            Target::Program(pid) => family(pid).into_iter().for_each(|pid| send(pid, signal)),
-            Target::Nsys(nsys) => {
-                match family(nsys).into_iter().filter(|&pid| pid != nsys && !is_nsys(pid)).collect() {
-                    // It has not started the program yet, or writes its report.
-                    all if Vec::is_empty(&all) => send(nsys, signal),
-                    all => all.into_iter().for_each(|pid| send(pid, signal)),
-                }
-            }
-        }
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap()
     }
 
     /// Set when the built-in run is to end.
@@ -76,23 +62,55 @@ impl Interrupts {
 
     /// The last signal that came.
     pub fn came(&self) -> Option<Signal> {
-        Signal::from_named_raw(self.came.load(SeqCst))
+        self.state().came
     }
 
-    /// The signal that came again, and made an end of the program.
+    /// The signal that made an end of a program that had been asked to end.
     pub fn forced(&self) -> Option<Signal> {
-        self.came().filter(|_| self.forced.load(SeqCst))
+        self.state().forced
     }
 
-    /// From now on signals go to a program, until what this gives is dropped; from then on they end us.
-    pub fn pass_to(&self, pid: u32, nsys: bool) -> Passing<'_> {
-        *self.target.lock().unwrap() = if nsys { Target::Nsys(pid) } else { Target::Program(pid) };
-        // One may have come before.
-        if let Some(signal) = self.came() {
-            self.came.store(0, SeqCst);
-            self.take(signal);
+    /// From now on signals go to `target`, until what this gives is dropped; from then on they end us.
+    pub fn pass_to(&self, target: Target) -> Passing<'_> {
+        let mut state = self.state();
+        // One that came before there was a program is its.
+        let early = state.sent.take().filter(|_| state.target == Target::Run);
+        state.target = target;
+        if let Some(signal) = early {
+            state.take(signal, &self.stop);
         }
         Passing(self)
+    }
+}
+
+impl State {
+    fn take(&mut self, signal: Signal, stop: &AtomicBool) {
+        self.came = Some(signal);
+        let again = self.sent.is_some();
+        self.sent.get_or_insert(signal);
+        match self.target {
+            Target::Us => exit::by_signal(signal),
+            Target::Run if again => exit::by_signal(signal),
+            Target::Run => stop.store(true, SeqCst),
+            Target::Reader(pid) => send(pid, Signal::KILL),
+            // Its guard then ends what it started.
+            Target::Program(pid) | Target::Nsys(pid) if again => {
+                self.forced = Some(signal);
+                send(pid, Signal::KILL);
+            }
+            Target::Program(pid) => family(pid).into_iter().for_each(|pid| send(pid, signal)),
+            Target::Nsys(nsys) => {
+                let trained = |&pid: &u32| pid != nsys && !is_nsys(pid);
+                let all: Vec<u32> = family(nsys).into_iter().filter(trained).collect();
+                match all.is_empty() {
+                    true => tracing::warn!("nsys starts the program, or writes its report: once more gives it up"),
+                    false => tracing::warn!(
+                        "the program is asked to end; nsys then writes its report: once more gives it up"
+                    ),
+                }
+                all.into_iter().for_each(|pid| send(pid, signal));
+            }
+        }
     }
 }
 
@@ -101,7 +119,8 @@ pub struct Passing<'a>(&'a Interrupts);
 
 impl Drop for Passing<'_> {
     fn drop(&mut self) {
-        *self.0.target.lock().unwrap() = Target::Us;
+        let mut state = self.0.state();
+        (state.target, state.sent) = (Target::Us, None);
     }
 }
 

@@ -32,7 +32,7 @@ use std::time::Instant;
 
 use rustix::process::Signal;
 
-use self::interrupt::Interrupts;
+use self::interrupt::{Interrupts, Target};
 use self::manifest::{Collector, EXPORT, Files, Process, REPORT, RESULT, Reserved, Run, TRACE};
 use self::nsys::Nsys;
 use self::training::Training;
@@ -274,7 +274,8 @@ impl Profiled<'_> {
         run.command = Some(words(&argv));
         reserved.write(run)?;
         let mut program = Guarded::apart(&argv, &environment, self.stdout()?)?;
-        let passing = program.pid().map(|pid| self.interrupts.pass_to(pid, nsys.is_some()));
+        let target = if nsys.is_some() { Target::Nsys } else { Target::Program };
+        let passing = program.pid().map(|pid| self.interrupts.pass_to(target(pid)));
         let ended = program.wait();
         drop(passing);
         if built_in {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::interrupt::Interrupts;
+use super::interrupt::{Interrupts, Target};
 use super::summary::{Reports, Row};
 use crate::child::Guarded;
 use crate::error::{Error, Result};
@@ -308,7 +308,7 @@ fn printed(
 ) -> Result<(bool, String)> {
     let (mut guarded, stdin, stdout, mut stderr) = Guarded::spawn(argv)?;
     drop(stdin);
-    let _passing = guarded.pid().map(|pid| interrupts.pass_to(pid, false));
+    let _passing = guarded.pid().map(|pid| interrupts.pass_to(Target::Reader(pid)));
     let errors = std::thread::spawn(move || {
         let mut last = Last::default();
         let _ = std::io::copy(&mut stderr, &mut last);

@@ -116,6 +116,25 @@ fn a_slow_nsys_is_waited_for_and_a_second_ctrl_c_gives_it_up() {
     }
 }
 
+/// Impatience costs no report: nsys, which writes it, is not disturbed.
+#[test]
+fn ctrl_c_behind_the_program_is_for_nobody() {
+    let place = Place::with_nsys();
+    rustix::fs::mknodat(rustix::fs::CWD, place.path("nsys-gate"), rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+    let mut command = place.gsk(&["1", "1", "late", "0", "--json", "--", "true"]);
+    command.env("NSYS_MODE", "slow").env("NSYS_GATE", place.path("nsys-gate"));
+    let mut run = Running::start(command);
+    let mut gate = fs::File::options().write(true).open(place.path("nsys-gate")).unwrap();
+    run.ctrl_c();
+    run.await_word("or writes its report: once more gives it up");
+    gate.write_all(b"now\n").unwrap();
+    let answer = run.end();
+    let document = document(&answer);
+    assert_eq!((answer.code, &document["interrupted"]), (Some(0), &2.into()), "{answer:?}");
+    assert!(document["files"]["report"].is_string() && document["ranges"].is_array(), "{document:#}");
+    assert!(!place.path("seen.signals").exists());
+}
+
 /// Python ends by the signal, and so does gsk.
 #[test]
 fn an_interrupted_program_interrupts_gsk() {
