@@ -69,6 +69,7 @@
 //!   tested as tables of scenarios.
 //! - A program that gsk starts never outlives it ([`child`]).
 //! - Errors say what failed, why, and what to run ([`error`]); each kind has its exit code ([`exit`]).
+//! - Stages are named ranges of time for whatever profiler listens ([`range`]).
 //! - Settings know where they came from ([`config`]); standard output is data, standard error messages ([`output`]).
 
 pub mod bench;

@@ -192,7 +192,7 @@ impl Reserved {
                 let old = reserved(true);
                 old.remove();
             }
-            if ![REPORT, TRACE, EXPORT].iter().any(|end| taken(end)) {
+            if ![REPORT, TRACE, EXPORT].iter().any(taken) {
                 let manifest = folder.join(format!("{name}{MANIFEST}"));
                 match File::options().write(true).create_new(true).open(&manifest) {
                     Ok(_) => return Ok(reserved(false)),

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! A run's files have one name, which is taken before it begins and never given to another: the report or the trace, and
-//! a manifest ([`manifest::Run`]), which is also the command's answer. [`preflight`] finds what would spoil a run before it
+//! a manifest ([`manifest::Run`]), which is also the command's answer. `preflight` finds what would spoil a run before it
 //! begins; [`interrupt`] sends Ctrl-C to the program and not to nsys, so that the report is still written; [`summary`] is
 //! how long ranges took by name. The program's exit code is handed on, whatever became of the report.
 
@@ -84,12 +84,14 @@ pub fn run(options: &Options, printer: &Printer) -> Result<(Run, End)> {
     if nsys.is_some() && options.profile.samples() {
         preflight::sampling()?;
     }
-    let arguments = options.profile.arguments(Path::new(""));
+    options.profile.arguments(Path::new(""))?;
     let tight = preflight::folder(&options.folder, nsys.is_some())?;
-    arguments?;
     let interrupts = Interrupts::catch()?;
     let mut run = begin(options, nsys.clone(), no_nsys);
     run.warnings.extend(tight);
+    if nsys.is_none() && options.profile.is_special() {
+        run.warnings.push("what nsys was to be told does nothing: there is no nsys".into());
+    }
     let stamp = options.stamp.clone().unwrap_or_else(|| stamp(&clock::rfc3339_now()));
     let name = format!("{}_{}ep_{stamp}", options.job, options.training.epochs);
     let mut reserved = Reserved::take(&options.folder, &name, options.stamp.is_none(), options.force)?;

@@ -238,6 +238,11 @@ impl Profile {
         Ok(arguments)
     }
 
+    /// Whether there is more to it than what every run has.
+    pub fn is_special(&self) -> bool {
+        self.cublas || self.cudnn || self.capture != Capture::All || !self.more.is_empty()
+    }
+
     /// Whether an option is given by the user.
     fn replaced(&self, option: &str) -> bool {
         // nsys's own short names of them.

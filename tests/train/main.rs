@@ -7,6 +7,5 @@ mod names;
 mod place;
 mod preflight;
 #[path = "../standin/mod.rs"]
-#[allow(dead_code, reason = "each test crate uses its part")]
 mod standin;
 mod under_nsys;

@@ -120,6 +120,8 @@ fn options_are_handed_on() {
         assert!(profile.iter().any(|one| one == word), "{word}: {profile:?}");
     }
     assert!(!profile.iter().any(|word| word == "--sample=none"), "{profile:?}");
+    let (_, document) = place.json(&["--no-nsys", "--cublas", "1", "1", "x", "0", "--", "true"]);
+    assert!(document["warnings"][0].as_str().unwrap().contains("does nothing: there is no nsys"), "{document:#}");
     let refused = place.run(&["--nsys-arg=-o", "--nsys-arg=x"]);
     assert!(refused.code == Some(2) && refused.err.contains("gsk names the report"), "{refused:?}");
 }

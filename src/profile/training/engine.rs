@@ -122,7 +122,7 @@ fn shaped<'a>(
     rows: usize,
     columns: usize,
 ) -> Result<&'a mut Matrix> {
-    if !place.as_ref().is_some_and(|matrix| (matrix.rows(), matrix.columns()) == (rows, columns)) {
+    if place.as_ref().is_none_or(|matrix| (matrix.rows(), matrix.columns()) != (rows, columns)) {
         *place = None;
         *place = Some(Matrix::new(context, rows, columns)?);
     }
