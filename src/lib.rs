@@ -14,7 +14,7 @@
 //!    client     the other end: reads a worker's /status, watches and measures its streams
 //!    profile    a training program under nsys, or our own collector; the built-in training run
 //! 4  pipeline   source -> newest frame -> encoder -> broadcast; decoders; timing
-//! 3  gpu        what the machine has, loaded at run time: NVML, the table of boards; EGL, CUDA, NVENC, nvJPEG
+//! 3  gpu        what the machine has, loaded at run time: NVML, the table of boards; EGL, CUDA, NVENC, NVDEC, nvJPEG
 //! 2  lease      encoder slots across processes; how many there are is an argument
 //! 1  wire       pure types of what crosses a process: /status, gsk.v1 messages, input events, lease records
 //! 0  output error exit signals config clock child proc range
@@ -91,3 +91,7 @@ pub mod range;
 pub mod serve;
 pub mod signals;
 pub mod wire;
+
+#[cfg(test)]
+#[path = "../tests/fuzz/mod.rs"]
+mod fuzz;

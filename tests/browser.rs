@@ -69,7 +69,7 @@ macro_rules! scenarios {
 }
 
 scenarios! {
-    webcodecs mse mjpeg joins lasting_mse colours bare_mjpeg overflow still
+    webcodecs mse mjpeg late joins lasting_mse colours bare_mjpeg overflow still
     drag touch quality view_only
     restart program_fails program_again truncated hang text waiting full token ways decoder_fails slow_h264
     phone hidden

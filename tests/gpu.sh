@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
 # What only a machine with an NVIDIA GPU can show. Needs bash, coreutils, sed, awk and the built binary, no network and no
-# toolkit; ends within three minutes, and prints one JSON document: checks, and figures as the workers measured them
-# over their last ten seconds. Exit code: 0 all is well, 1 a check failed; figures fail nothing.
+# toolkit; ends within five minutes, and prints one JSON document: checks, figures as the workers measured them over their
+# last ten seconds, and what gsk bench found of each stage alone. Exit code: 0 all is well, 1 a check failed; figures fail
+# nothing.
 #
 #     GSK=target/release/gsk tests/gpu.sh > tests/gpu-results/BOARD-DATE.json
 #
 # GSK_NVJPEG_LIBRARY names a libnvjpeg.so.12 that is elsewhere. GSK_FIGURE_SECONDS: how long each figure is taken (13).
+# GSK_BENCH: what gsk bench is to measure (--size 1080p --frames 60 --warmup 5).
 set -u
 gsk=${GSK:-target/release/gsk}
 scratch=$(mktemp -d)
@@ -115,6 +117,38 @@ watch /stream.mjpg 5 --encoder nvjpeg --size 640x360
 if ((code == 3)); then says 'libnvjpeg'; else says '"backend":"nvjpeg"' && says '"frames_fps":(2[89]|3[0-2])'; fi
 check nvjpeg $? $code
 
+# Each stage alone. What the GPU has of them is measured, or said not to be here, with the reason.
+began=$SECONDS
+# shellcheck disable=SC2086 # words
+timeout -s INT -k 10 120 "$gsk" bench capture convert encode decode pipeline --format jsonl -q \
+    ${GSK_BENCH:---size 1080p --frames 60 --warmup 5} >"$scratch/bench" 2>"$scratch/err" </dev/null
+code=$?
+
+# row CASE BACKEND FIELD: whether there is such a row with that field: "detail" where it was measured, "reason" where not.
+row() { grep -qE "\"case\":\"$1\",\"backend\":\"$2\",\"codec\":[^,]*,\"size\":[^,]*,\"($3)\":\"[^\"]" "$scratch/bench"; }
+
+rows_are_there() {
+    local wanted
+    for wanted in 'encode nvenc' 'decode nvdec' 'encode nvjpeg'; do
+        row ${wanted} 'detail|reason' || return 1
+    done
+    grep -q '"case":"capture","backend":null,[^}]*, on the device"' "$scratch/bench" || row capture cuda reason
+}
+
+((code == 0)) && rows_are_there
+good=$?
+# Of the document only why rows are not here; it stands whole at the end.
+grep -oE '"case":"[a-z]*","backend":"(cuda|nvenc|nvdec|nvjpeg)","codec":[^,]*,"size":[^,]*,"reason":"[^"]*"' "$scratch/bench" \
+    >"$scratch/out"
+check bench $good $code
+bench=$(head -n 1 "$scratch/bench")
+[[ $bench == '{'* ]] || bench=null
+
+# The built-in training run learns on the device.
+run train-nvtx 2 64 gpu 2 --no-nsys --output-dir "$scratch/profiles" --format jsonl
+((code == 0)) && says '"no_cuda":null' && says '"epoch":2,"loss":[^,]*,"accuracy":(1\.0|0\.9)'
+check training $? $code
+
 # figure ID PATH WORDS...: what a worker measured, or why there is none.
 figures=''
 figure() {
@@ -132,6 +166,6 @@ for size in 1920x1080 3840x2160; do
     figure "nvjpeg-$size" /stream.mjpg --encoder nvjpeg --jpeg-quality 80 --size $size --fps 60
 done
 
-printf '{"schema":{"name":"gsk.gpu-checks","version":2},"gsk":"%s","at":"%s","failed":%d,"checks":[%s],"figures":[%s]}\n' \
-    "$("$gsk" -V | quoted)" "$(date -u +%FT%TZ)" "$failed" "$checks" "$figures"
+printf '{"schema":{"name":"gsk.gpu-checks","version":2},"gsk":"%s","at":"%s","failed":%d,"checks":[%s],"figures":[%s],"bench":%s}\n' \
+    "$("$gsk" -V | quoted)" "$(date -u +%FT%TZ)" "$failed" "$checks" "$figures" "$bench"
 ((failed == 0))

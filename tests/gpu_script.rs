@@ -13,6 +13,7 @@ fn checks(scene: &Scene) -> (Vec<(String, bool)>, Value) {
     let mut command = Command::new("bash");
     command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/gpu.sh")).env("GSK", env!("CARGO_BIN_EXE_gsk"));
     command.env("GSK_FIGURE_SECONDS", "3");
+    command.env("GSK_BENCH", "--size 160x160 --fps 60 --frames 10 --warmup 2");
     let done = scene.apply(&mut command).stdin(Stdio::null()).output().unwrap();
     let words = String::from_utf8_lossy(&done.stderr);
     let document: Value = serde_json::from_slice(&done.stdout).unwrap_or_else(|e| panic!("{e}: {words}"));
@@ -33,8 +34,15 @@ fn bad(good: &[(String, bool)]) -> Vec<&str> {
 fn a_board_with_an_engine() {
     let (good, document) = checks(&Scene::geforce(3));
     assert_eq!(bad(&good), ["verify_gl", "scene_on_gpu"], "{document:#}");
-    assert_eq!(good.len(), 8);
+    assert_eq!(good.len(), 10);
     assert_eq!(measured(&document), [("h264-1920x1080", "nvenc"), ("h264-3840x2160", "nvenc")]);
+    let rows = ["encode nvenc h264", "encode nvenc hevc", "encode nvenc av1"];
+    assert_eq!(benched(&document, "encode", "nvenc"), rows);
+    assert_eq!(benched(&document, "decode", "nvdec"), rows.map(|row| row.replace("encode nvenc", "decode nvdec")));
+    assert_eq!(benched(&document, "encode", "nvjpeg"), Vec::<String>::new());
+    absent(&document, "encode", "nvjpeg", "libnvjpeg.so.12 is not on this host");
+    let capture = document["bench"]["rows"][0]["detail"].as_str().unwrap();
+    assert!(capture.starts_with("drawn by ") && capture.ends_with(", on the device"), "{capture}");
 }
 
 /// The figures that there are, and the encoders that they are of.
@@ -51,6 +59,28 @@ fn measured(document: &Value) -> Vec<(&str, &str)> {
         .collect()
 }
 
+/// Rows of the bench that were measured: case, back end and codec.
+fn benched(document: &Value, case: &str, backend: &str) -> Vec<String> {
+    let bench = &document["bench"];
+    assert_eq!((&bench["schema"]["name"], &bench["complete"]), (&"gsk.bench".into(), &true.into()), "{document:#}");
+    let rows = bench["rows"].as_array().unwrap().iter();
+    let of = rows.filter(|row| row["case"] == case && row["backend"] == backend);
+    of.map(|row| {
+        assert!(row["stages"][0]["n"].as_u64().unwrap() >= 10, "{row:#}");
+        format!("{case} {backend} {}", row["codec"].as_str().unwrap())
+    })
+    .collect()
+}
+
+fn absent(document: &Value, case: &str, backend: &str, says: &str) {
+    let rows = document["bench"]["absent"].as_array().unwrap();
+    let row = rows.iter().find(|row| row["case"] == case && row["backend"] == backend);
+    let reason = row.unwrap_or_else(|| panic!("{case} {backend}: {rows:#?}"))["reason"].as_str().unwrap();
+    assert!(reason.contains(says), "{reason}");
+    let told = document["checks"].as_array().unwrap().iter().find(|check| check["id"] == "bench").unwrap();
+    assert!(told["out"].as_str().unwrap().contains(says), "{told:#}");
+}
+
 #[test]
 fn a_board_without_one() {
     let mut scene = Scene::h200();
@@ -59,10 +89,20 @@ fn a_board_without_one() {
     assert_eq!(bad(&good), ["verify_gl", "scene_on_gpu"], "{document:#}");
     let backends: Vec<&str> = measured(&document).into_iter().map(|(_, backend)| backend).collect();
     assert_eq!(backends, ["openh264", "nvjpeg", "openh264", "nvjpeg"]);
+    absent(&document, "encode", "nvenc", "no NVENC engine");
+    assert_eq!(benched(&document, "decode", "nvdec"), ["decode nvdec h264"]);
+    assert_eq!(benched(&document, "encode", "nvjpeg"), ["encode nvjpeg jpeg"]);
 }
 
 #[test]
 fn no_driver() {
     let (good, document) = checks(&Scene::without_driver());
-    assert_eq!(bad(&good), ["inventory", "probe", "verify_gl", "scene_on_gpu", "encoder", "nvenc"], "{document:#}");
+    assert_eq!(
+        bad(&good),
+        ["inventory", "probe", "verify_gl", "scene_on_gpu", "encoder", "nvenc", "training"],
+        "{document:#}"
+    );
+    absent(&document, "decode", "nvdec", "libnvcuvid.so.1 is not on this host");
+    absent(&document, "encode", "nvenc", "libnvidia-encode.so.1 is not on this host");
+    absent(&document, "capture", "cuda", "pictures pass through host memory: drawn by ");
 }

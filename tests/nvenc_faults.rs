@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use gsk::error::{Error, Kind, Result};
 use gsk::gpu::nvenc::Refused;
@@ -14,8 +14,8 @@ use gsk::pipeline::encode::{Unit, nvenc};
 use gsk::pipeline::frame::{Frame, PixelFormat, Pool, Range, Size};
 use gsk::wire::status::Cause;
 
-use crate::host::{Out, config, host_with, inside, leaks, slot, slot_is_free};
-use crate::standin::{Event, Scene};
+use crate::host::{Out, Stage, config, host_with, inside, leaks, slot, slot_is_free};
+use crate::standin::Scene;
 
 mod host;
 mod standin;
@@ -96,35 +96,6 @@ fn picture(n: u64, size: Size) -> Frame {
         captured_us: (1000 * n + 1, 1000 * n + 2),
         view: 0,
         pixels: pixels.into(),
-    }
-}
-
-/// The scene of this process: what it was, and one line more.
-struct Stage {
-    path: PathBuf,
-    base: String,
-    /// Bytes of the log that were read.
-    seen: usize,
-}
-
-impl Stage {
-    fn new() -> Stage {
-        let path = PathBuf::from(std::env::var_os("GSK_STANDIN").expect("a scene"));
-        Stage { base: fs::read_to_string(&path).unwrap(), path, seen: 0 }
-    }
-
-    fn set(&self, line: &str) {
-        let fresh = self.path.with_extension("fresh");
-        fs::write(&fresh, format!("{}{line}\n", self.base)).unwrap();
-        fs::rename(fresh, &self.path).unwrap();
-    }
-
-    /// What the driver has logged since the last time.
-    fn news(&mut self) -> Vec<Event> {
-        let log = fs::read_to_string(self.path.with_file_name("scene.log")).unwrap_or_default();
-        let news = log[self.seen..].lines().map(Event::parse).collect();
-        self.seen = log.len();
-        news
     }
 }
 

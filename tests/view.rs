@@ -24,6 +24,7 @@ mod http;
 #[path = "serve/media.rs"]
 #[allow(dead_code, reason = "each test crate uses its part")]
 mod media;
+mod standin;
 
 const SMALL: [&str; 2] = ["--size", "320x180"];
 
@@ -312,6 +313,26 @@ fn no_room_and_nothing_to_show_have_their_codes() {
         assert_eq!(code, 1, "{via}: {err}");
         assert!(err.contains("no data"), "{via}: {err}");
     }
+}
+
+/// On a machine that bears one encoder session, which another program has.
+#[test]
+fn a_worker_without_an_encoder_slot_is_no_capacity() {
+    let (scene, leases) = (standin::Scene::geforce(1), tempfile::tempdir().unwrap());
+    let pool = gsk::lease::Pool::at(leases.path()).unwrap();
+    let taken = pool.take(gsk::lease::Limit::Sessions(1), || None, Default::default()).unwrap();
+    let gsk = Gsk::with(&[&SMALL[..], &["--slots", "1"]].concat(), |command| {
+        scene.apply(command).env("GSK_LEASE_DIR", leases.path());
+    });
+    for (via, says) in [("ws", "the worker has no encoder slot"), ("mp4", "1 of 1 held by")] {
+        let (code, _, err) = run(&["view", &url(gsk.addr), "--via", via, "--frames", "1", "--timeout", "2s"], |_| {});
+        assert_eq!(code, 6, "{via}: {err}");
+        assert!(err.contains(says) && err.contains("hint: "), "{via}: {err}");
+    }
+    // JPEG needs none; and neither does who comes when it is free again.
+    view(&[&url(gsk.addr), "--via", "mjpeg", "--frames", "1"], 0);
+    drop(taken);
+    view(&[&url(gsk.addr), "--frames", "2"], 0);
 }
 
 #[test]

@@ -106,6 +106,8 @@ pub struct Load {
     /// Resident, all workers together.
     pub memory_bytes: Option<u64>,
     pub memory_bytes_a_viewer: Option<u64>,
+    /// Density: of the whole machine, what programs that are not of this run took meanwhile.
+    pub others_percent: Option<f64>,
     /// Density: what the machine had no more of, at how many streams.
     pub gave_out: Option<GaveOut>,
 }

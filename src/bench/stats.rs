@@ -271,11 +271,15 @@ fn resample(from: Samples, random: &mut Random, us: &mut Vec<u64>, yards: &mut V
     }
 }
 
-/// SplitMix64 (Steele, Lea and Flood, 2014) from a fixed seed.
+/// SplitMix64 (Steele, Lea and Flood, 2014) from a seed; 0 by default.
 #[derive(Default)]
 pub struct Random(u64);
 
 impl Random {
+    pub fn new(seed: u64) -> Random {
+        Random(seed)
+    }
+
     pub fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;

@@ -5,7 +5,7 @@ mod cleanup;
 mod generate;
 mod lease;
 mod nvenc_status;
-mod serve;
+pub(crate) mod serve;
 mod train_nvtx;
 pub mod value;
 mod verify_gl;

@@ -128,22 +128,25 @@ impl Functions {
         if code == SUCCESS {
             return Ok(());
         }
+        let (kind, hint) = explain(code);
+        let mut error = Error::new(kind, UNUSABLE).cause(format!("{call} returned {}", self.code_name(code)));
+        error.hint = hint.map(Into::into);
+        Err(error)
+    }
+
+    fn code_name(&self, code: CUresult) -> String {
         let mut name = ptr::null();
         // SAFETY: the driver writes the address of a static string, or null for a code that it does not know.
         let name = unsafe {
             (self.cuGetErrorName)(code, &mut name);
             (!name.is_null()).then(|| CStr::from_ptr(name).to_string_lossy())
         };
-        let code_name = name.map_or_else(|| code.to_string(), |name| format!("{code} ({name})"));
-        let (kind, hint) = explain(code);
-        let mut error = Error::new(kind, UNUSABLE).cause(format!("{call} returned {code_name}"));
-        error.hint = hint.map(Into::into);
-        Err(error)
+        name.map_or_else(|| code.to_string(), |name| format!("{code} ({name})"))
     }
 }
 
 /// What a code of libcuda (`cudaError_enum` in cuda.h) means for the user.
-fn explain(code: CUresult) -> (Kind, Option<&'static str>) {
+pub(super) fn explain(code: CUresult) -> (Kind, Option<&'static str>) {
     match code {
         2 => (Kind::Capacity, Some("free GPU memory: nvidia-smi shows who uses it")),
         34 => (Kind::Missing, Some("that is the toolkit's stub of libcuda: take its folder out of LD_LIBRARY_PATH")),
@@ -312,6 +315,11 @@ impl Context {
     /// Turns a result of one of the driver's functions into an error with its name.
     pub(super) fn check(&self, call: &str, code: CUresult) -> Result<()> {
         self.api.check(call, code)
+    }
+
+    /// A result's number and name.
+    pub(super) fn code_name(&self, code: CUresult) -> String {
+        self.api.code_name(code)
     }
 
     /// Whether both are the same device's.

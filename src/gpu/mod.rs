@@ -13,8 +13,8 @@
 //! - [`capacity`] and [`verdict`] are pure functions of an inventory: how many sessions the machine bears, and whether
 //!   it can encode at all, with the cause and the command to run where it cannot.
 //!
-//! - [`nvenc`] encodes H.264, HEVC and AV1 on boards with an engine, [`nvjpeg`] JPEG on the others too; [`cuda`] is what
-//!   both stand on. [`egl`] opens OpenGL contexts, on a GPU or on Mesa, and [`interop`] takes their textures into CUDA as
+//! - [`nvenc`] encodes H.264, HEVC and AV1 on boards with an engine, [`nvjpeg`] JPEG on the others too; [`nvdec`] decodes;
+//!   [`cuda`] is what they stand on. [`egl`] opens OpenGL contexts, on a GPU or on Mesa, and [`interop`] takes their textures into CUDA as
 //!   [`picture`]s, which [`convert`] makes the encoders' planes of. [`product`] multiplies matrices.
 //!
 //! A figure that the driver does not give is null, never 0.
@@ -41,6 +41,7 @@ pub mod gl;
 pub mod interop;
 mod kernel;
 pub mod memory;
+pub mod nvdec;
 pub mod nvenc;
 pub mod nvjpeg;
 pub mod nvml;

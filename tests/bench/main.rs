@@ -9,6 +9,7 @@ use serde_json::Value;
 mod standin;
 
 mod gates;
+mod planted;
 mod run;
 mod workers;
 

@@ -68,6 +68,7 @@ fn everything_is_measured_and_what_is_not_here_is_said() {
     for (case, what, says) in [
         ("encode", "nvenc", "libnvidia-encode.so.1 is not on this host"),
         ("encode", "nvjpeg", "libnvjpeg.so.12 is not on this host"),
+        ("decode", "nvdec", "libnvcuvid.so.1 is not on this host"),
         ("convert", "nv12", "libcuda"),
     ] {
         let found = absent.iter().find(|row| row["case"] == case && row["backend"] == what);
@@ -276,10 +277,56 @@ fn a_gpu_has_rows_of_its_own() {
     assert_eq!((&nvenc["ssim"], &nvenc["psnr_db"]), (&1.0.into(), &Value::Null), "{nvenc:#}");
     let decode = rows.iter().find(|row| row["case"] == "decode" && row["backend"] == "openh264").unwrap();
     assert_eq!(decode["detail"], "of what nvenc wrote");
+    let nvdec = |codec: &str| rows.iter().find(|row| row["backend"] == "nvdec" && row["codec"] == codec);
+    let detail = nvdec("h264").unwrap()["detail"].as_str().unwrap();
+    assert!(detail.starts_with("of what nvenc wrote; to the picture in the GPU's memory"), "{detail}");
+    assert_eq!(stage(&json, "decode", "nvdec", "decode")["n"], 12);
+    assert!(nvdec("hevc").is_none(), "it decodes none so small");
+    let absent = json["absent"].as_array().unwrap();
+    let small = absent.iter().find(|row| row["backend"] == "nvdec" && row["codec"] == "hevc").unwrap();
+    let reason = small["reason"].as_str().unwrap();
+    assert!(reason.contains("decodes HEVC of 144x144 to 4096x4096, and this is 160x64"), "{reason}");
     let gpu = &json["environment"]["gpus"][0];
     assert_eq!((&gpu["performance_state"], &gpu["video_mhz"]), (&0.into(), &1190.into()), "{gpu:#}");
     assert!(json["environment"]["driver"].is_string());
     assert_eq!(scene.violations(), []);
+}
+
+/// HEVC and AV1 are decoded by NVDEC, and by FFmpeg where that is installed; of neither is there a decoder in gsk.
+#[test]
+fn each_codec_of_the_gpu_is_decoded() {
+    let host = Host::new();
+    let mut board = standin::Board::rtx();
+    let run = |board: standin::Board| {
+        let scene = standin::Scene::of(board);
+        let words = ["encode", "decode", "--json", "--source", "noise", "--size", "160x160", "--encoder", "nvenc"];
+        let mut command = host.command(&words);
+        let output = scene.apply(&mut command).args(["--frames", "10", "--warmup", "2"]).output().unwrap();
+        let json: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"));
+        assert_eq!((output.status.code(), &json["errors"]), (Some(0), &serde_json::json!([])), "{json:#}");
+        assert_eq!((scene.violations(), scene.events("nvdec-unread")), (vec![], vec![]));
+        json
+    };
+    let json = run(board.clone());
+    let rows = json["rows"].as_array().unwrap();
+    let has = |backend: &str, codec: &str| {
+        let row = |row: &&Value| row["case"] == "decode" && row["backend"] == backend && row["codec"] == codec;
+        rows.iter().find(row).is_some_and(|row| row["stages"][0]["n"] == 10 && row["bytes"].as_u64() > Some(0))
+    };
+    let ffmpeg = Command::new("ffmpeg").arg("-version").output().is_ok();
+    for codec in ["h264", "hevc", "av1"] {
+        assert!(has("nvdec", codec), "{codec}: {json:#}");
+        assert_eq!(has("ffmpeg", codec), ffmpeg, "{codec}: {json:#}");
+    }
+    assert!(has("openh264", "h264") && !has("openh264", "hevc"), "{json:#}");
+    board = board.decodes(&[standin::Video::H264]);
+    let json = run(board);
+    let absent = json["absent"].as_array().unwrap();
+    for (codec, name) in [("hevc", "HEVC"), ("av1", "AV1")] {
+        let row = absent.iter().find(|row| row["backend"] == "nvdec" && row["codec"] == codec).unwrap();
+        let reason = row["reason"].as_str().unwrap();
+        assert!(reason.ends_with(&format!("NVIDIA RTX 6000 Ada Generation does not decode {name}")), "{reason}");
+    }
 }
 
 /// A run beside one whose every time was made a tenth, or tenfold: what is planted is far beyond any noise.

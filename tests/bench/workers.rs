@@ -69,9 +69,19 @@ fn density_says_how_many_and_that_no_more_were_tried() {
     let (code, json) = host.json(&words("density", &["--streams", "2", "--fps", "10"]));
     assert_eq!((code, rows(&json).len()), (0, 1), "{json:#}");
     let row = &rows(&json)[0];
-    assert_eq!((&row["load"]["streams"], &row["load"]["gave_out"]), (&2.into(), &Value::Null), "{row:#}");
-    let words = row["detail"].as_str().unwrap();
-    assert!(words.starts_with("this host holds 2 streams of 320x180 at 10 fps"), "{words}");
+    let (load, words) = (&row["load"], row["detail"].as_str().unwrap());
+    match load["gave_out"]["what"].as_str() {
+        None => {
+            assert_eq!(load["streams"], 2, "{row:#}");
+            assert!(
+                words.starts_with("this host holds 2 streams of 320x180 at 10 fps; more were not tried"),
+                "{words}"
+            );
+        }
+        // Others on the machine leave no room for a second.
+        Some(what) => assert!(load["streams"] == 1 && what.starts_with("CPU, "), "{row:#}"),
+    }
+    assert!(number(&load["others_percent"]) >= 0.0, "{row:#}");
     assert!(number(&row["fps"]) >= 9.7, "{row:#}");
     assert_eq!(left(&host), Vec::<String>::new());
 }
@@ -134,26 +144,27 @@ fn glass_agrees_with_what_the_page_shows() {
         println!("skipped: there is no Chromium");
         return;
     }
-    let (code, json) = host.json(&["glass", "--size", "640x360", "--frames", "150", "--warmup", "60"]);
-    let ways: Vec<&str> = rows(&json).iter().map(|row| row["backend"].as_str().unwrap()).collect();
-    assert_eq!((code, &ways[..]), (0, &["webcodecs", "mse", "mjpeg"][..]), "{json:#}");
-    for row in rows(&json) {
-        let glass = &row["stages"][0];
-        assert_eq!(glass["stage"], "glass");
-        assert!(glass["n"].as_u64().unwrap() > 20 && number(&glass["min"]) > 0.0, "{glass:#}");
-        let words = row["detail"].as_str().unwrap();
-        assert!(
-            words.contains("composition and display are not in it") && words.contains("known to 0.1 ms"),
-            "{words}"
-        );
-        match row["page_ms"].as_f64() {
-            // The page does not measure what it hands to MediaSource.
-            None => assert_eq!(row["backend"], "mse"),
-            Some(page) => {
-                let apart = number(&glass["p50"]) - page;
-                assert!(apart.abs() < 5.0, "{}: {apart} ms apart: {row:#}", row["backend"]);
-            }
-        }
-    }
+    // Both are medians of the same pictures over nearly the same time; whatever else runs may come in between once or twice.
+    let agrees = |attempt: i32| {
+        let (code, json) = host.json(&["glass", "--size", "640x360", "--frames", "150", "--warmup", "60"]);
+        let ways: Vec<&str> = rows(&json).iter().map(|row| row["backend"].as_str().unwrap()).collect();
+        assert_eq!((code, &ways[..]), (0, &["webcodecs", "mse", "mjpeg"][..]), "{json:#}");
+        let apart: Vec<f64> = rows(&json).iter().filter_map(apart).collect();
+        println!("attempt {attempt}: {apart:.1?} ms apart");
+        apart.len() == 2 && apart.iter().all(|apart| apart.abs() < 5.0)
+    };
+    assert!((1..=3).any(agrees));
     assert_eq!(left(&host), Vec::<String>::new());
+}
+
+/// How much more a row of glass has than the page itself shows, ms; none where the page shows nothing.
+fn apart(row: &Value) -> Option<f64> {
+    let glass = &row["stages"][0];
+    assert_eq!(glass["stage"], "glass");
+    assert!(glass["n"].as_u64().unwrap() > 20 && number(&glass["min"]) > 0.0, "{glass:#}");
+    let words = row["detail"].as_str().unwrap();
+    assert!(words.contains("composition and display are not in it") && words.contains("known to 0.1 ms"), "{words}");
+    // The page does not measure what it hands to MediaSource.
+    assert_eq!(row["page_ms"].is_null(), row["backend"] == "mse");
+    Some(number(&glass["p50"]) - row["page_ms"].as_f64()?)
 }

@@ -63,6 +63,32 @@ def mjpeg(test, browser):
     _plays(test, browser, "mjpeg", "image", "MJPEG")
 
 
+def late(test, browser):
+    """A delay that is planted in the page's decoder, or in its painting, is in that stage's figure and in the total, and nowhere else."""
+    with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "late.js"), encoding="utf-8") as file:
+        script = file.read()
+
+    def medians(gsk, via, planted):
+        page = Page(browser, before=f"{script}\nlate({json.dumps(planted)});")
+        page.open(f"{gsk.url}?via={via}")
+        page.playing()
+        page.key("i")
+        page.until("gsk.stats().painted > 70 && gsk.stats().latency.total")
+        latency = page.stats()["latency"]
+        page.check()
+        page.close()
+        return {stage: latency[stage]["p50"] for stage in ("network", "decode", "paint", "total")}
+
+    for via in ("webcodecs", "mjpeg"):
+        with Gsk("--size", "320x180", "--fps", "20", log=test.log) as gsk:
+            before = medians(gsk, via, {})
+            for stage in ("decode", "paint"):
+                after = medians(gsk, via, {stage: 30})
+                more = {name: round(after[name] - before[name], 1) for name in before}
+                test.say(f"{via}: 30 ms in {stage}: {more} ms more than {before}")
+                assert all(abs(more[name] - (30 if name in (stage, "total") else 0)) < 14 for name in more), (via, stage, more)
+
+
 def joins(test, browser):
     """How long a fresh tab takes to its first picture."""
     with Gsk(log=test.log) as gsk:

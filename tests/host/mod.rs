@@ -31,7 +31,7 @@ pub fn host_with(scene: &Scene, name: &str, environment: &[(&str, &str)]) -> tem
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", name, "--nocapture"]).env("GSK_TEST_INSIDE", dir.path());
     command.env_remove("NVIDIA_DRIVER_CAPABILITIES").env_remove("GSK_NVML_LIBRARY");
-    command.env_remove("GSK_NVJPEG_LIBRARY");
+    command.env_remove("GSK_NVJPEG_LIBRARY").env_remove("GSK_NVCUVID_LIBRARY");
     let output = scene.apply(&mut command).envs(environment.iter().copied()).output().unwrap();
     let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
     assert!(output.status.success(), "{said}\n{:#?}", scene.log());
@@ -110,6 +110,35 @@ pub fn decode_as(codec: Codec, dir: &Path, units: &[Unit], size: Size) -> Vec<Ve
         .unwrap();
     assert_eq!(String::from_utf8_lossy(&output.stderr), "");
     output.stdout.chunks(PixelFormat::I420.bytes(size)).map(<[u8]>::to_vec).collect()
+}
+
+/// The scene of this process: what it was, and one line more.
+pub struct Stage {
+    path: PathBuf,
+    base: String,
+    /// Bytes of the log that were read.
+    seen: usize,
+}
+
+impl Stage {
+    pub fn new() -> Stage {
+        let path = PathBuf::from(std::env::var_os("GSK_STANDIN").expect("a scene"));
+        Stage { base: fs::read_to_string(&path).unwrap(), path, seen: 0 }
+    }
+
+    pub fn set(&self, line: &str) {
+        let fresh = self.path.with_extension("fresh");
+        fs::write(&fresh, format!("{}{line}\n", self.base)).unwrap();
+        fs::rename(fresh, &self.path).unwrap();
+    }
+
+    /// What the driver has logged since the last time.
+    pub fn news(&mut self) -> Vec<Event> {
+        let log = fs::read_to_string(self.path.with_file_name("scene.log")).unwrap_or_default();
+        let news = log[self.seen..].lines().map(Event::parse).collect();
+        self.seen = log.len();
+        news
+    }
 }
 
 /// Compares a refusal that a test wrote down: its cause, its error's kind, some of its words; and that it has a hint, unless it

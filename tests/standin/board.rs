@@ -40,6 +40,7 @@ impl Board {
             .cc(8, 9)
             .engines(2)
             .codecs(&[Video::H264, Video::Hevc, Video::Av1])
+            .decodes(&[Video::H264, Video::Hevc, Video::Av1])
             .memory_mib(24_564, 1_000)
     }
 
@@ -48,6 +49,7 @@ impl Board {
             .cc(8, 9)
             .engines(3)
             .codecs(&[Video::H264, Video::Hevc, Video::Av1])
+            .decodes(&[Video::H264, Video::Hevc, Video::Av1])
             .memory_mib(49_140, 1_000)
     }
 
@@ -82,7 +84,21 @@ impl Board {
     }
 
     pub fn codecs(self, codecs: &[Video]) -> Board {
-        self.with("codecs", codecs.iter().map(|codec| codec.name()).collect::<Vec<_>>().join(","))
+        self.with("codecs", list(codecs))
+    }
+
+    /// NVDEC engines; with 0 nothing is decoded.
+    pub fn decoders(self, engines: u32) -> Board {
+        self.with("decoders", engines)
+    }
+
+    pub fn decodes(self, codecs: &[Video]) -> Board {
+        self.with("decodes", list(codecs))
+    }
+
+    /// The largest picture that is decoded.
+    pub fn decode_most(self, width: u32, height: u32) -> Board {
+        self.with("decode-max", format_args!("{width}x{height}"))
     }
 
     pub fn without_intra_refresh(self) -> Board {
@@ -123,6 +139,10 @@ impl Board {
     pub fn unsupported(self, functions: &[&str]) -> Board {
         self.with("unsupported", functions.join(","))
     }
+}
+
+fn list(codecs: &[Video]) -> String {
+    codecs.iter().map(|codec| codec.name()).collect::<Vec<_>>().join(",")
 }
 
 /// A line `foreign`: an encoder session of a program that is not here.

@@ -403,7 +403,18 @@ API bool standin_stream_lives(void *stream, const struct context *context) {
     return object && object->context == context;
 }
 
-/* The calling thread's context if it lives, else NULL: for libnvjpeg. */
+/* Memory of a context's device, for libnvcuvid; 0 where there is none left. It counts as no call. */
+API uint64_t standin_memory_new(struct context *context, size_t size) {
+    uint64_t pointer = 0;
+    return memory_new(context, &pointer, size) == CUDA_SUCCESS ? pointer : 0;
+}
+
+API void standin_memory_end(uint64_t pointer) {
+    struct object *object = object_around(pointer, 1);
+    if (object && object->kind == OBJECT_MEMORY) object_free(object);
+}
+
+/* The calling thread's context if it lives, else NULL: for libnvjpeg and libnvcuvid. */
 API const void *standin_current_context(void) {
     const struct context *context = current_context();
     return context && context->alive ? context : NULL;

@@ -103,6 +103,8 @@ struct object *object_new(enum object_kind kind, struct context *context);
 /* The object if the handle is one of that kind, else NULL and a line in the log. */
 struct object *object_of(const char *function, enum object_kind kind, const void *handle);
 void object_free(struct object *object);
+/* Device memory of a context: its address; not SUCCESS: why there is none. */
+int memory_new(struct context *context, uint64_t *pointer, size_t bytes);
 /* The memory that holds these bytes whole, else NULL. */
 struct object *object_around(uint64_t address, size_t size);
 /* The device memory that holds these bytes whole, if it is the context's (NULL: anyone's), else NULL. */

@@ -46,7 +46,7 @@ static void *shared_memory(int *file, size_t bytes) {
     return NULL;
 }
 
-static int allocate(struct context *context, pointer_t *pointer, size_t bytes) {
+int memory_new(struct context *context, pointer_t *pointer, size_t bytes) {
     int file;
     if (!pointer || !bytes) return INVALID_VALUE;
     if (bytes > INT64_MAX / 2 || !state_memory(scene_now(), context->board, (int64_t)bytes)) return OUT_OF_MEMORY;
@@ -75,13 +75,13 @@ static int release(const char *function, pointer_t pointer, enum object_kind kin
 
 API int cuMemAlloc_v2(pointer_t *pointer, size_t bytes) {
     BEGIN_IN_CONTEXT();
-    return allocate(context, pointer, bytes);
+    return memory_new(context, pointer, bytes);
 }
 
 API int cuMemAllocAsync(pointer_t *pointer, size_t bytes, void *stream) {
     BEGIN_IN_CONTEXT();
     WANT_STREAM(stream);
-    return allocate(context, pointer, bytes);
+    return memory_new(context, pointer, bytes);
 }
 
 API int cuMemAllocPitch_v2(pointer_t *pointer, size_t *pitch, size_t width, size_t height, unsigned element) {
@@ -89,7 +89,7 @@ API int cuMemAllocPitch_v2(pointer_t *pointer, size_t *pitch, size_t width, size
     if (!pitch || (element != 4 && element != 8 && element != 16) || width > UINT32_MAX || height > UINT32_MAX)
         return INVALID_VALUE;
     *pitch = (width + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
-    return allocate(context, pointer, *pitch * height);
+    return memory_new(context, pointer, *pitch * height);
 }
 
 API int cuMemFree_v2(pointer_t pointer) {

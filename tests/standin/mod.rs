@@ -1,4 +1,4 @@
-//! The stand-in NVIDIA driver for tests: libnvidia-ml, libnvidia-encode and libcuda as small shared libraries, and libnvjpeg,
+//! The stand-in NVIDIA driver for tests: libnvidia-ml, libnvidia-encode, libnvcuvid and libcuda as small shared libraries, and libnvjpeg,
 //! which comes with the toolkit and not with the driver. They act out a scene. The scene's format, what the libraries check and what they log stand in `scene.h`.
 //!
 //! A [`Scene`] is a folder with a scene file and links to the libraries that this scene's host has. Programs get it through
@@ -22,12 +22,14 @@ pub use seen::{Event, Session};
 
 const NVML: &str = "libnvidia-ml.so.1";
 const NVENC: &str = "libnvidia-encode.so.1";
+const NVCUVID: &str = "libnvcuvid.so.1";
 const CUDA: &str = "libcuda.so.1";
 const NVJPEG: &str = "libnvjpeg.so.12";
 /// Each library's sources beside those of the core. The last is no library but the program that lists sessions.
-const TARGETS: [(&str, &[&str]); 5] = [
+const TARGETS: [(&str, &[&str]); 6] = [
     (NVML, &["nvml.c"]),
     (NVENC, &["nvenc.c", "nvenc_config.c", "nvenc_buffer.c", "nvenc_picture.c", "h264.c", "hevc.c", "av1.c", "bits.c"]),
+    (NVCUVID, &["nvcuvid.c", "h264_read.c", "hevc_read.c", "av1_read.c"]),
     (
         CUDA,
         &[
@@ -74,6 +76,11 @@ impl Driver {
             Driver { dir }
         })
     }
+
+    /// Where one of its libraries is.
+    pub fn path(&self, library: &str) -> PathBuf {
+        self.dir.join(library)
+    }
 }
 
 fn fingerprint(sources: &Path) -> u64 {
@@ -100,7 +107,7 @@ fn compile(sources: &Path, into: &Path) {
             command.args(["-shared", "-Wl,-z,nodelete"]).arg(format!("-Wl,-soname,{name}"));
         }
         command.args(files.iter().chain(&CORE).map(|file| sources.join(file))).args(["-ldl", "-lm", "-lpthread"]);
-        if name == NVENC {
+        if name == NVENC || name == NVCUVID {
             command.arg("-laom");
         }
         let output = command.output().unwrap_or_else(|error| panic!("{compiler:?}: {error}"));
@@ -122,7 +129,7 @@ impl Scene {
         let driver = Driver::build();
         let scene = Scene { dir: tempfile::tempdir().unwrap(), lines: Vec::new(), driver: true };
         fs::create_dir(scene.libraries()).unwrap();
-        for library in [NVML, NVENC, CUDA] {
+        for library in [NVML, NVENC, NVCUVID, CUDA] {
             std::os::unix::fs::symlink(driver.dir.join(library), scene.libraries().join(library)).unwrap();
         }
         scene.write();
@@ -132,7 +139,7 @@ impl Scene {
     /// A host without a driver.
     pub fn without_driver() -> Scene {
         let mut scene = Scene::new();
-        scene.without_nvml().without_nvenc_library().without_cuda();
+        scene.without_nvml().without_nvenc_library().without_nvcuvid().without_cuda();
         scene.driver = false;
         scene
     }
@@ -212,6 +219,10 @@ impl Scene {
         self.without(NVENC)
     }
 
+    pub fn without_nvcuvid(&mut self) -> &mut Scene {
+        self.without(NVCUVID)
+    }
+
     pub fn without_cuda(&mut self) -> &mut Scene {
         self.without(CUDA)
     }
@@ -225,7 +236,7 @@ impl Scene {
 
     /// Where libnvjpeg is that no scene has by itself.
     pub fn nvjpeg() -> PathBuf {
-        Driver::build().dir.join(NVJPEG)
+        Driver::build().path(NVJPEG)
     }
 
     fn without(&mut self, library: &str) -> &mut Scene {
@@ -270,6 +281,11 @@ impl Scene {
     pub fn hang(&mut self, function: &str, call: u64, time: Option<Duration>) -> &mut Scene {
         let time = time.map_or(String::new(), |time| format!(" ms={}", time.as_millis()));
         self.add(format!("hang {function} call={call}{time}"))
+    }
+
+    /// Each call of a function takes so much longer.
+    pub fn slow(&mut self, function: &str, time: Duration) -> &mut Scene {
+        self.add(format!("hang {function} call=1+ ms={}", time.as_millis()))
     }
 
     /// The `call`-th call of a function ends its process by SIGSEGV.

@@ -118,14 +118,14 @@ static void read_uuid(const struct reader *at, struct board *board, const char *
     copy_text(board->uuid, sizeof board->uuid, text);
 }
 
-static void read_codecs(const struct reader *at, struct board *board, const char *text) {
+static void read_codecs(const struct reader *at, unsigned *codecs, const char *text) {
     char list[64], *left = NULL;
     copy_text(list, sizeof list, text);
-    board->codecs = 0;
+    *codecs = 0;
     for (char *name = strtok_r(list, ",", &left); name; name = strtok_r(NULL, ",", &left)) {
         unsigned codec = codec_of(at, name);
         if (codec > CODEC_AV1) die(at, "no such codec", name);
-        board->codecs |= 1u << codec;
+        *codecs |= 1u << codec;
     }
 }
 
@@ -138,6 +138,10 @@ static void read_board(const struct reader *at, struct scene *scene) {
                             .cc_minor = 6,
                             .engines = 1,
                             .codecs = 3,
+                            .decoders = 1,
+                            .decodes = 3,
+                            .decode_width = 4096,
+                            .decode_height = 4096,
                             .intra_refresh = true,
                             .capacity = 100,
                             .mem_total = 8192 * MIB};
@@ -158,7 +162,13 @@ static void read_board(const struct reader *at, struct scene *scene) {
             board->cc_minor = (int)number(at, v);
         } else if ((v = value_of(word, "engines"))) board->engines = (unsigned)number(at, v);
         else if ((v = value_of(word, "geforce"))) geforce = yes_or_no(at, v);
-        else if ((v = value_of(word, "codecs"))) read_codecs(at, board, v);
+        else if ((v = value_of(word, "codecs"))) read_codecs(at, &board->codecs, v);
+        else if ((v = value_of(word, "decoders"))) board->decoders = (unsigned)number(at, v);
+        else if ((v = value_of(word, "decodes"))) read_codecs(at, &board->decodes, v);
+        else if ((v = value_of(word, "decode-max"))) {
+            board->decode_width = (unsigned)number_to(at, v, 'x', &v);
+            board->decode_height = (unsigned)number(at, v);
+        }
         else if ((v = value_of(word, "intra-refresh"))) board->intra_refresh = yes_or_no(at, v);
         else if ((v = value_of(word, "encoder-util"))) board->encoder_util = (unsigned)number(at, v);
         else if ((v = value_of(word, "decoder-util"))) board->decoder_util = (unsigned)number(at, v);

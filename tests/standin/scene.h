@@ -1,6 +1,6 @@
 /* The shared core of the stand-in NVIDIA driver: the scene, the state that processes share, and the log.
  *
- * libnvidia-ml.so.1, libnvidia-encode.so.1, libcuda.so.1 and libnvjpeg.so.12 are each built with this core inside. They
+ * libnvidia-ml.so.1, libnvidia-encode.so.1, libnvcuvid.so.1, libcuda.so.1 and libnvjpeg.so.12 are each built with this core inside. They
  * act out the scene file that the environment variable GSK_STANDIN names; without it every entry point fails as on a host
  * whose driver has no device.
  *
@@ -29,7 +29,7 @@
  *                                         exported name, nvEnc* as in the API's function list. With `anew=yes` calls
  *                                         are counted from when the process takes this scene up.
  *     hang FUNCTION call=N ms=M           the call blocks M milliseconds, then goes on as usual; without `ms` it
- *                                         blocks for ever
+ *                                         blocks for ever. `call=N+` as for a fault.
  *     crash FUNCTION call=N               the call ends its process by SIGSEGV
  *     trace calls                         every call is logged
  *     board KEY=VALUE...                  a GPU:
@@ -51,6 +51,9 @@
  *                                           opening one answers OUT_OF_MEMORY (10), limit or not.
  *         encode-us=MICROSECONDS            time from nvEncEncodePicture to the picture's end, for which
  *                                           nvEncLockBitstream waits (default 0: as long as the work takes)
+ *         decoders=N                        NVDEC engines (default 1); with 0, nothing is decoded
+ *         decodes=h264,hevc,av1             what they decode (default h264,hevc)
+ *         decode-max=WxH                    the largest picture that they decode (default 4096x4096)
  *         mig=none|off|on                   none (default): nvmlDeviceGetMigMode is NOT_SUPPORTED
  *         unsupported=FUNCTION,...          NVML calls that answer NOT_SUPPORTED (3) for this board
  *     foreign KEY=VALUE...                an encoder session of a program that is not here:
@@ -87,6 +90,10 @@
  *     nvjpeg-open pid=                                           a handle of libnvjpeg
  *     nvjpeg-quality | nvjpeg-huffman | nvjpeg-sampling pid= value=
  *     nvjpeg-close pid=
+ *     nvdec-open pid= board= codec= size=WxH surfaces=           a decoder; its size is that of coded pictures
+ *     nvdec-unread pid=                                          a picture that the stand-in does not know how to decode
+ *                                                                (see nvcuvid.c), and which is grey
+ *     nvdec-close pid= pictures=
  *     vanished pid= holder= session=                             the holder died; written by who notices (pid)
  *     copies pid= htod= htod-bytes= dtoh= dtoh-bytes= dtod= dtod-bytes=
  *                                                                a process that used libcuda has ended a context,
@@ -108,7 +115,8 @@
  *                                                                nvml-init, context, primary-context, memory,
  *                                                                host-memory, stream, event, graphics-resource,
  *                                                                module, imported-memory, nvjpeg-handle, nvjpeg-state,
- *                                                                nvjpeg-params
+ *                                                                nvjpeg-params, nvdec-parser, nvdec-decoder,
+ *                                                                nvdec-frame
  */
 #ifndef STANDIN_SCENE_H
 #define STANDIN_SCENE_H
@@ -128,7 +136,9 @@ struct board {
     char name[96], uuid[80], unsupported[1024];
     uint32_t pci_domain, pci_bus, pci_device;
     int cc_major, cc_minor;
-    unsigned engines, codecs; /* `codecs` is a set of 1 << codec */
+    unsigned engines, codecs;   /* `codecs` is a set of 1 << codec */
+    unsigned decoders, decodes; /* as is `decodes` */
+    unsigned decode_width, decode_height;
     bool geforce, intra_refresh;
     unsigned encoder_util, decoder_util, gpu_util, mem_util, capacity;
     uint64_t mem_total, mem_used, session_mem; /* bytes */

@@ -2,6 +2,7 @@
 
 mod boards;
 mod child;
+mod decoder;
 mod device;
 mod encoder;
 mod kernels;

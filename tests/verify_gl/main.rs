@@ -10,7 +10,7 @@ mod schema;
 #[path = "../standin/mod.rs"]
 mod standin;
 
-use standin::{Board, Foreign, Mig, Scene};
+use standin::{Board, Foreign, Mig, Scene, Video};
 
 const GSK: &str = env!("CARGO_BIN_EXE_gsk");
 
@@ -278,6 +278,36 @@ fn nvjpeg_encodes_a_picture_or_says_what_is_missing() {
     if !has_driver() {
         check(without_driver).has("nvjpeg", "skip", &["driver failed"]);
     }
+}
+
+#[test]
+fn nvdec_says_what_it_decodes_or_what_is_missing() {
+    let check = |scene: Scene| {
+        let host = Host::new(scene);
+        let answer = host.json(&["--timeout", "2s", "--only", "nvdec"]);
+        assert_eq!((host.leaks(), host.scene.violations()), (vec![], vec![]));
+        answer
+    };
+    let board = || Board::rtx().decode_most(8192, 8192);
+    let good = check(Scene::of(board()));
+    good.has("nvdec", "pass", &["8 bits of 4:2:0: H.264 to 8192x8192, HEVC to 8192x8192, AV1 to 8192x8192"]);
+    assert_eq!(good.capability("NVDEC"), &Value::Bool(true));
+    check(Scene::of(board().decodes(&[Video::H264]))).has("nvdec", "pass", &["4:2:0: H.264 to 8192x8192"]);
+    let none = check(Scene::of(board().decoders(0)));
+    none.has("nvdec", "warn", &["NVIDIA RTX 6000 Ada Generation has no NVDEC engine for", "CAPABILITIES=all"]);
+    assert_eq!((none.code, none.capability("NVDEC")), (0, &Value::Bool(false)));
+    let mut scene = Scene::rtx();
+    scene.without_nvcuvid();
+    let lacks = check(scene);
+    lacks.has("nvdec", "warn", &["libnvcuvid.so.1 is not on this host", "libnvcuvid1"]);
+    assert_eq!(lacks.code, 0, "nothing streams by it: {:#}", lacks.json);
+    let mut scene = Scene::rtx();
+    scene.fault("cuvidGetDecoderCaps", 2, 999);
+    let refused = check(scene);
+    refused.has("nvdec", "fail", &["cuvidGetDecoderCaps returned 999 (CUDA_ERROR_UNKNOWN)", "dmesg"]);
+    let mut scene = Scene::rtx();
+    scene.crash("cuvidGetDecoderCaps", 1);
+    check(scene).has("nvdec", "fail", &["cuvidGetDecoderCaps ended the process by SIGSEGV"]);
 }
 
 #[test]

@@ -4,7 +4,6 @@ use super::{codecs, cpu_us};
 use crate::bench::Case;
 use crate::bench::cases::encode::One;
 use crate::bench::material::Material;
-use crate::bench::report::Row;
 use crate::bench::run::{Runner, row_of};
 use crate::error::Result;
 use crate::pipeline::decode::{self, Backend};
@@ -16,11 +15,6 @@ use bytes::Bytes;
 
 pub fn run(runner: &mut Runner, material: &Material) -> Result<()> {
     for codec in codecs(runner.options) {
-        if !decode::TABLE.iter().any(|backend| backend.codec == codec) {
-            let row = Row { backend: None, ..row_of(Case::Decode, "", codec.name(), material.info.size) };
-            runner.absent(&row, format!("gsk has no decoder of {}", codec.title()))?;
-            continue;
-        }
         let (units, from) = match written(runner, material, codec) {
             Ok(written) => written,
             Err(error) => {
@@ -59,13 +53,18 @@ fn written(runner: &Runner, material: &Material, codec: Codec) -> Result<(Vec<By
 
 fn measure(runner: &mut Runner, material: &Material, backend: &Backend, units: &[Bytes], from: &str) -> Result<()> {
     let info = &material.info;
-    let config = decode::Config { codec: backend.codec, size: info.size, fps: info.fps };
+    let gpu = runner.options.gpu.as_ref().map(|gpu| gpu.uuid.clone());
+    let config = decode::Config { codec: backend.codec, size: info.size, fps: info.fps, gpu };
     let mut decoder = backend.open(&config)?;
     let mut row = row_of(Case::Decode, backend.name, backend.codec.name(), info.size);
     // What a program of its own spends is not this process's.
     let elsewhere = backend.name == "ffmpeg";
-    let reference = if elsewhere { "; a program of its own, its pipes included" } else { "" };
-    row.detail = Some(format!("of what {from} wrote{reference}"));
+    let how = match (elsewhere, backend.hardware) {
+        (true, _) => "; a program of its own, its pipes included",
+        (_, true) => "; to the picture in the GPU's memory, but for cpu, which has its way to the host too",
+        _ => "",
+    };
+    row.detail = Some(format!("of what {from} wrote{how}"));
     let rounds = runner.rounds();
     runner.begin(row, info.fps, rounds.iter().sum());
     let mut bytes = 0;

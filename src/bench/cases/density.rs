@@ -2,8 +2,10 @@
 //! halving the step back.
 //!
 //! So many streams hold if over 3 s each of them gives its viewer at least 97 % of the frame rate, and no more than 3 % of the
-//! frames are dropped before the encoder or skipped for the viewer. What holds in the end is watched for 10 s more, and where
-//! it does not hold for so long, one stream fewer is. Viewers receive only: they decode nothing.
+//! frames are dropped before the encoder or skipped for the viewer; and if, where they are more than one, a tenth of the
+//! machine's cores is left, as what holds on the last of them does not hold for long. What holds in the end is watched for 10 s
+//! more, and where it does not hold for so long, one stream fewer is. Viewers receive only: they decode nothing. What other
+//! programs take meanwhile is told: beside them so many streams hold, and no more.
 
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
@@ -39,6 +41,8 @@ const DROPPED: f64 = 0.03;
 /// A machine is busy beyond this part of its cores, and its memory gone below this part.
 const BUSY: f64 = 0.90;
 const MEMORY_LEFT: f64 = 0.05;
+/// What other programs take of the machine is told from this part on.
+const OTHERS: f64 = 0.02;
 
 pub fn run(runner: &mut Runner, size: Option<Size>) -> Result<()> {
     let runtime = runtime()?;
@@ -99,6 +103,8 @@ struct Held {
     least_fps: f64,
     samples: Vec<Sample>,
     cpu: Option<f64>,
+    /// What programs that are not of this run took, as a part of the machine.
+    others: Option<f64>,
     memory: Option<u64>,
     dropped: u64,
 }
@@ -119,6 +125,8 @@ struct Stream {
 
 /// What has come of a stream by now.
 struct Look {
+    /// When it was looked: to ask a worker for its status takes its time on a busy machine.
+    at_us: u64,
     usage: Option<Usage>,
     /// Units that its viewer has got, and those that it was skipped.
     units: u64,
@@ -130,10 +138,10 @@ struct Look {
 impl Stream {
     fn look(&self, runtime: &Runtime) -> Look {
         let (target, token): (&Target, _) = (&self.worker.address.target, self.worker.address.token.as_ref());
+        let (at_us, usage, (units, skipped)) = (now_us(), self.worker.usage(), self.shared.counts());
         let status = runtime.block_on(client::status(target, token, Duration::from_secs(2)));
-        let (units, skipped) = self.shared.counts();
         let replaced = status.ok().and_then(|status| status.frames_dropped);
-        Look { usage: self.worker.usage(), units, skipped, replaced }
+        Look { at_us, usage, units, skipped, replaced }
     }
 }
 
@@ -213,9 +221,10 @@ fn attempt(
     samples.try_iter().for_each(drop);
     let look =
         |streams: &Streams| -> Vec<Look> { streams.all.iter().map(|stream| stream.look(streams.runtime)).collect() };
-    let (before, machine, from_us) = (look(streams), Ticks::machine(), now_us());
+    let all = || Ticks::machine().zip(proc::usage(std::process::id()));
+    let (before, machine, from_us) = (look(streams), all(), now_us());
     pause(runner, watched);
-    let (to_us, after, machine_later) = (now_us(), look(streams), Ticks::machine());
+    let (to_us, machine_later, after) = (now_us(), all(), look(streams));
     if runner.stopping() {
         return Ok(Verdict::Stopped);
     }
@@ -226,23 +235,39 @@ fn attempt(
     let facts = streams.all[0].shared.facts();
     let fps = facts.fps.unwrap_or(runner.options.fps);
     let each = before.iter().zip(&after);
-    let rates: Vec<f64> = each.clone().map(|(was, is)| (is.units - was.units) as f64 / seconds).collect();
-    let least_fps = rates.iter().copied().fold(f64::INFINITY, f64::min);
+    let spans = each.clone().map(|(was, is)| (is.at_us - was.at_us) as f64 / 1e6);
+    let rates = each.clone().zip(spans.clone()).map(|((was, is), span)| (is.units - was.units) as f64 / span);
+    let least_fps = rates.fold(f64::INFINITY, f64::min);
     let dropped: u64 = each.clone().map(|(was, is)| is.skipped - was.skipped).sum();
     let replaced: Option<u64> = each.clone().map(|(was, is)| Some(is.replaced?.saturating_sub(was.replaced?))).sum();
-    let due = fps * seconds * count as f64;
+    let due = fps * spans.clone().sum::<f64>();
     // The worker counts those skipped for its viewer too.
     let lost = replaced.unwrap_or(dropped);
-    let busy = machine.zip(machine_later).map(|(was, is)| (is.busy - was.busy) / seconds / is.cores.max(1) as f64);
-    if least_fps < KEPT * fps || lost as f64 > DROPPED * due {
-        let how = format!("{least_fps:.1} fps of the slowest, {lost} of {due:.0} frames dropped");
-        return Ok(Verdict::Lost(format!("{}: {how}", gave_out(busy, replaced.unwrap_or(0)))));
+    let took: Option<f64> = each.zip(spans).map(|((was, is), span)| Some(cpu(was.usage?, is.usage?, span))).sum();
+    let machine = machine.zip(machine_later).map(|((was, ours), (is, ours_later))| {
+        let (cores, busy) = (is.cores.max(1) as f64, (is.busy - was.busy) / seconds);
+        (busy / cores, took.map(|took| ((busy - took - cpu(ours, ours_later, seconds)) / cores).max(0.0)))
+    });
+    let (busy, others) = (machine.map(|(busy, _)| busy), machine.and_then(|(_, others)| others));
+    let memory_left = proc::memory().map(|(left, all)| left as f64 / all as f64);
+    let encoder = replaced.is_some_and(|replaced| replaced > 0);
+    if let Some(what) = (Came { streams: count, fps, least_fps, lost, due, encoder, busy, memory_left }).gave_out() {
+        return Ok(Verdict::Lost(what));
     }
-    let took: Option<f64> = each.map(|(was, is)| Some(cpu(was.usage?, is.usage?, seconds))).sum();
     let memory: Option<u64> = after.iter().map(|is| Some(is.usage?.resident)).sum();
     let samples = samples.try_iter().filter(|sample| (from_us..to_us).contains(&sample.arrived_us)).collect();
     let streams = count;
-    Ok(Verdict::Holds(Box::new(Held { streams, facts, fps, least_fps, samples, cpu: took, memory, dropped: lost })))
+    Ok(Verdict::Holds(Box::new(Held {
+        streams,
+        facts,
+        fps,
+        least_fps,
+        samples,
+        cpu: took,
+        others,
+        memory,
+        dropped: lost,
+    })))
 }
 
 /// A stream that ended by itself: no encoder slot is what a host may run out of, all else is a failure.
@@ -257,14 +282,37 @@ fn ended(streams: &mut Streams, which: usize) -> Result<Verdict> {
     }
 }
 
-/// What a machine has no more of.
-fn gave_out(busy: Option<f64>, replaced: u64) -> String {
-    let memory = proc::memory().map(|(left, all)| left as f64 / all as f64);
-    match (busy, memory) {
-        (_, Some(left)) if left < MEMORY_LEFT => "memory".into(),
-        (Some(busy), _) if busy > BUSY => format!("CPU, {:.0} % of all cores busy", busy * 100.0),
-        _ if replaced > 0 => "the encoder".into(),
-        _ => "the source's pace".into(),
+/// What so many streams came to over a span.
+struct Came {
+    streams: usize,
+    /// Asked for, and the slowest stream's.
+    fps: f64,
+    least_fps: f64,
+    /// Frames that were dropped or skipped, and those that were due.
+    lost: u64,
+    due: f64,
+    /// Whether some were dropped before an encoder.
+    encoder: bool,
+    /// Parts of the whole, where the system tells.
+    busy: Option<f64>,
+    memory_left: Option<f64>,
+}
+
+impl Came {
+    /// What the machine has no more of; none: they hold.
+    fn gave_out(&self) -> Option<String> {
+        let Came { streams, fps, least_fps, lost, due, encoder, busy, memory_left } = *self;
+        let busy = busy.filter(|busy| *busy > BUSY).map(|busy| format!("CPU, {:.0} % of all cores busy", busy * 100.0));
+        if least_fps >= KEPT * fps && lost as f64 <= DROPPED * due {
+            return busy.filter(|_| streams > 1).map(|busy| busy + ": the frame rate held, and nothing is left");
+        }
+        let what = match (busy, memory_left) {
+            (_, Some(left)) if left < MEMORY_LEFT => "memory".into(),
+            (Some(busy), _) => busy,
+            (None, _) if encoder => "the encoder".into(),
+            (None, _) => "the source's pace".into(),
+        };
+        Some(format!("{what}: {least_fps:.1} fps of the slowest, {lost} of {due:.0} frames dropped"))
     }
 }
 
@@ -293,14 +341,49 @@ fn keep(runner: &mut Runner, held: Held, lost: Option<(usize, String)>) -> Resul
         None => "more were not tried (--streams)".into(),
     };
     let plural = if streams == 1 { "stream" } else { "streams" };
-    row.detail = Some(format!("this host holds {streams} {plural} of {size} at {fps} fps; {end}"));
+    let others = match held.others.filter(|others| *others > OTHERS) {
+        Some(others) => format!("; other programs took {:.0} % of the machine meanwhile", others * 100.0),
+        None => String::new(),
+    };
+    row.detail = Some(format!("this host holds {streams} {plural} of {size} at {fps} fps; {end}{others}"));
     row.load = Some(Load {
         streams: Some(streams as u32),
         viewers: Some(streams as u32),
         cpu_percent: held.cpu.map(|cpu| cpu * 100.0),
         memory_bytes: held.memory,
+        others_percent: held.others.map(|others| others * 100.0),
         gave_out,
         ..Load::default()
     });
     runner.end()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn streams_hold_with_their_frames_and_something_left() {
+        let four = |change: fn(&mut Came)| {
+            let (busy, memory_left) = (Some(0.85), Some(0.5));
+            let mut came =
+                Came { streams: 4, fps: 30.0, least_fps: 29.9, lost: 2, due: 360.0, encoder: false, busy, memory_left };
+            change(&mut came);
+            came.gave_out()
+        };
+        assert_eq!(four(|_| {}), None);
+        assert_eq!(four(|came| (came.busy, came.memory_left) = (None, None)), None, "where the system does not tell");
+        for (change, says) in [
+            ((|came| came.least_fps = 29.0) as fn(&mut Came), "the source's pace: 29.0 fps of the slowest, 2 of 360"),
+            (|came| (came.lost, came.encoder) = (11, true), "the encoder: 29.9 fps of the slowest, 11 of 360"),
+            (|came| (came.lost, came.busy) = (11, Some(0.97)), "CPU, 97 % of all cores busy: 29.9 fps"),
+            (|came| (came.least_fps, came.memory_left) = (9.0, Some(0.04)), "memory: 9.0 fps"),
+            (|came| came.busy = Some(0.91), "CPU, 91 % of all cores busy: the frame rate held, and nothing is left"),
+        ] {
+            let what = four(change).unwrap_or_default();
+            assert!(what.starts_with(says), "{what}");
+        }
+        // Of one there is nothing less.
+        assert_eq!(four(|came| (came.streams, came.busy) = (1, Some(0.99))), None);
+    }
 }

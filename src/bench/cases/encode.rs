@@ -144,7 +144,7 @@ fn measure(runner: &mut Runner, material: &Material, choice: Choice, codec: Code
 /// Decodes all units, each with the number of its frame, and compares some of the pictures with what the encoder was given.
 fn judge(material: &Material, codec: Codec, units: &[(usize, Bytes)]) -> Result<Quality> {
     let info = &material.info;
-    let mut decoder = match decode::reference(&decode::Config { codec, size: info.size, fps: info.fps }) {
+    let mut decoder = match decode::reference(&decode::Config { codec, size: info.size, fps: info.fps, gpu: None }) {
         Ok(decoder) => decoder,
         // Then nobody here can tell.
         Err(error) if error.kind == Kind::Missing => return Ok(Quality::default()),

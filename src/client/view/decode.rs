@@ -149,7 +149,7 @@ impl Worker {
 
     fn take(&mut self, unit: &Unit, size: Size) {
         if unit.header.key && self.backend.as_ref().is_none_or(|(_, open)| *open != size) {
-            let config = Config { codec: self.codec, size, fps: self.fps };
+            let config = Config { codec: self.codec, size, fps: self.fps, gpu: None };
             self.backend = match decode::reference(&config) {
                 Ok(backend) => Some((backend, size)),
                 Err(error) => return self.fail(&error),

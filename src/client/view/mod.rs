@@ -11,7 +11,7 @@ mod decode;
 mod figures;
 mod report;
 mod save;
-mod unit;
+pub(crate) mod unit;
 mod viewer;
 
 use std::io::Write as _;

@@ -145,6 +145,9 @@ impl Mp4 {
     }
 
     fn unit(&mut self, sample: &[u8]) -> Result<Unit> {
+        if self.timescale == 0 {
+            return Err(damaged("an MP4 sample before its stream's head"));
+        }
         let mut nals = Vec::new();
         let mut rest = sample;
         while let Some(length) = rest.first_chunk::<4>() {
@@ -303,15 +306,14 @@ mod tests {
 
     #[test]
     fn damaged_mp4_is_refused() {
-        for bytes in [
-            &b"\0\0\0\x07free"[..],
-            b"\xff\xff\xff\xffmdat",
-            b"\0\0\0\x0cmoov\0\0\0\0",
-            b"\0\0\0\x10mdat\0\0\0\x09abcd",
-        ] {
+        for bytes in
+            [&b"\0\0\0\x07free"[..], b"\xff\xff\xff\xffmdat", b"\0\0\0\x0cmoov\0\0\0\0", b"\0\0\0\x0dmdat\0\0\0\x01a"]
+        {
             let error = cut(&mut Mp4::default(), bytes, 5).unwrap_err();
             assert_eq!(error.kind, Kind::Unreachable, "{error}");
         }
+        let mut begun = Mp4 { timescale: 1000, ..Mp4::default() };
+        assert!(cut(&mut begun, b"\0\0\0\x10mdat\0\0\0\x09abcd", 5).is_err(), "a length beyond the sample");
         assert!(cut(&mut Mp4::default(), b"\0\0\0\x0cskip\0\0\0\0", 3).unwrap().is_empty());
     }
 

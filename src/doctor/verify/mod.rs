@@ -84,7 +84,7 @@ impl Id {
             Id::Cycles => "1,000 registrations without growth",
             Id::Capture => "capture and conversion on the GPU",
             Id::Nvenc => "NVENC opens",
-            Id::Nvdec => "NVDEC's library",
+            Id::Nvdec => "NVDEC and what it decodes",
             Id::Nvjpeg => "nvJPEG encodes",
         }
     }
@@ -93,13 +93,13 @@ impl Id {
     fn needs(self) -> &'static [Id] {
         match self {
             Id::Driver | Id::Container | Id::EglVendor => &[],
-            Id::Nvml | Id::Cuda | Id::Devices | Id::Nvdec => &[Id::Driver],
+            Id::Nvml | Id::Cuda | Id::Devices => &[Id::Driver],
             Id::EglDevices | Id::Context => &[Id::EglVendor],
             Id::EglCuda => &[Id::Cuda, Id::EglDevices],
             Id::Draw => &[Id::Context],
             Id::GlToCuda => &[Id::EglCuda, Id::Draw],
             Id::CudaToGl | Id::Cycles | Id::Capture => &[Id::GlToCuda],
-            Id::Nvenc | Id::Nvjpeg => &[Id::Cuda],
+            Id::Nvenc | Id::Nvdec | Id::Nvjpeg => &[Id::Cuda],
         }
     }
 }
@@ -331,7 +331,7 @@ fn capabilities(checks: &[Check]) -> Vec<Capability> {
         on_gpu(),
         by("OpenGL's pixels in CUDA", &[Id::GlToCuda, Id::CudaToGl, Id::Cycles]),
         by("H.264 by NVENC", &[Id::Nvenc]),
-        by("video decoding by NVDEC (library)", &[Id::Nvdec]),
+        by("video decoding by NVDEC", &[Id::Nvdec]),
         by("JPEG by nvJPEG", &[Id::Nvjpeg]),
     ]
     .into_iter()

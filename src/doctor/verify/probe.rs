@@ -16,7 +16,7 @@ use crate::gpu::choose::Wanted;
 use crate::gpu::interop::{Access, Image};
 use crate::gpu::nvenc::{Config, Refused, Session};
 use crate::gpu::picture::Planar;
-use crate::gpu::{self, Inventory, cuda, egl, nvjpeg};
+use crate::gpu::{self, Inventory, cuda, egl, nvdec, nvjpeg};
 use crate::lease::{Denied, Pool};
 use crate::wire::lease::Record;
 use crate::wire::status::Cause;
@@ -433,24 +433,38 @@ fn open_nvenc(job: &Job) -> Finding {
 
 fn libraries(job: &Job) {
     if job.wanted.contains(&Id::Nvdec) {
-        const LIBRARY: &str = "libnvcuvid.so.1";
-        begin(Id::Nvdec, "dlopen of libnvcuvid.so.1");
-        // SAFETY: NVIDIA's libraries have no initialisers that depend on anything of ours.
-        let finding = match unsafe { libloading::Library::new(LIBRARY) } {
-            Ok(library) => {
-                // It stays open: unloading such a library gains nothing.
-                std::mem::forget(library);
-                Finding::pass(format!("{LIBRARY} loads"))
-            }
-            Err(why) => Finding::warn(
-                why.to_string(),
-                "sudo apt install libnvcuvid1; in a container: -e NVIDIA_DRIVER_CAPABILITIES=all",
-            ),
-        };
-        end(job, Id::Nvdec, finding);
+        end(job, Id::Nvdec, ask_decoder(job));
     }
     if job.wanted.contains(&Id::Nvjpeg) {
         end(job, Id::Nvjpeg, encode_jpeg(job));
+    }
+}
+
+/// Asks NVDEC what it decodes. gsk streams without it: that it is missing is no fault.
+fn ask_decoder(job: &Job) -> Finding {
+    begin(Id::Nvdec, "dlopen of libnvcuvid.so.1");
+    if let Err(error) = nvdec::library() {
+        return Finding { verdict: super::Verdict::Warn, ..failed(&error, SMI) };
+    }
+    begin_slow(Id::Nvdec, "cuDevicePrimaryCtxRetain");
+    let ask = || {
+        let devices = cuda::devices()?;
+        let device = choose(job, &devices)?;
+        begin(Id::Nvdec, "cuvidGetDecoderCaps");
+        Ok((device.name.clone(), nvdec::abilities(device)?))
+    };
+    match ask() {
+        Ok((name, able)) if able.is_empty() => Finding::warn(
+            format!("{name} has no NVDEC engine for H.264, HEVC or AV1, or the driver does not offer it here"),
+            "a MIG instance may have none; in a container: -e NVIDIA_DRIVER_CAPABILITIES=all",
+        ),
+        Ok((_, able)) => {
+            let of = |(codec, able): &(gpu::support::Codec, nvdec::Able)| {
+                format!("{} to {}x{}", codec.title(), able.most.0, able.most.1)
+            };
+            Finding::pass(format!("8 bits of 4:2:0: {}", able.iter().map(of).collect::<Vec<_>>().join(", ")))
+        }
+        Err(error) => failed(&error, SMI),
     }
 }
 

@@ -67,7 +67,7 @@ pub struct Facts {
 }
 
 /// Whether `NVIDIA_DRIVER_CAPABILITIES` gives a container the encoder's library.
-pub(super) fn grants_video(capabilities: &str) -> bool {
+pub(in crate::gpu) fn grants_video(capabilities: &str) -> bool {
     capabilities.split(',').map(str::trim).any(|one| one == "all" || one == "video")
 }
 

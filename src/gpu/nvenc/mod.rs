@@ -19,6 +19,7 @@ mod settings;
 use std::time::Duration;
 
 pub use self::encoder::no_codec;
+pub(super) use self::explain::grants_video;
 pub use self::explain::{Facts, Refused, explain};
 pub use self::session::{Coded, Collector, Pending, SURFACES, Session};
 pub use self::settings::{Config, Options, PictureFormat, Preset};

@@ -1,4 +1,4 @@
-//! H.264 by the `ffmpeg` program, as a reference from elsewhere.
+//! H.264, HEVC and AV1 by the `ffmpeg` program, as a reference from elsewhere.
 //!
 //! Units go in by a pipe, each in a frame of IVF, so that FFmpeg knows where it ends without waiting for the next one;
 //! pictures come back as YUV4MPEG2. What is measured includes both pipes.
@@ -17,6 +17,7 @@ use super::{Config, Decoder, picture};
 use crate::child::Guarded;
 use crate::clock::now_us;
 use crate::error::{Error, Result};
+use crate::pipeline::encode::Codec;
 use crate::pipeline::frame::{Frame, PixelFormat, Pool, Size};
 use crate::pipeline::source::y4m;
 
@@ -26,10 +27,12 @@ const ANSWER: Duration = Duration::from_secs(5);
 pub fn open(config: &Config) -> Result<Box<dyn Decoder>> {
     let program = find()
         .ok_or_else(|| Error::missing("there is no ffmpeg on this host").hint("install it: apt install ffmpeg"))?;
-    let words = "-nostdin -v quiet -threads 1 -flags low_delay -probesize 32 -analyzeduration 0 -f ivf -i pipe:0 \
+    // Its reader of IVF has no name for HEVC.
+    let named = if config.codec == Codec::Hevc { "-c:v hevc" } else { "" };
+    let words = "-threads 1 -flags low_delay -probesize 32 -analyzeduration 0 -f ivf -i pipe:0 \
                  -vsync passthrough -pix_fmt yuv420p -f yuv4mpegpipe -flush_packets 1 pipe:1";
-    let argv: Vec<OsString> =
-        std::iter::once(program.into()).chain(words.split_ascii_whitespace().map(OsString::from)).collect();
+    let words = ["-nostdin -v quiet", named, words].into_iter().flat_map(str::split_ascii_whitespace);
+    let argv: Vec<OsString> = std::iter::once(program.into()).chain(words.map(OsString::from)).collect();
     let (guarded, stdin, stdout, _) = Guarded::spawn(&argv)?;
     for pipe in [stdin.as_fd(), stdout.as_fd()] {
         rustix::fs::fcntl_setfl(pipe, OFlags::NONBLOCK)
@@ -47,11 +50,15 @@ fn find() -> Option<PathBuf> {
 }
 
 /// IVF's file header (libvpx, `ivfenc.c`).
-fn ivf_header(&Config { size, fps, .. }: &Config) -> [u8; 32] {
+fn ivf_header(&Config { codec, size, fps, .. }: &Config) -> [u8; 32] {
     let mut header = [0; 32];
     header[..4].copy_from_slice(b"DKIF");
     header[6..8].copy_from_slice(&32u16.to_le_bytes());
-    header[8..12].copy_from_slice(b"H264");
+    header[8..12].copy_from_slice(match codec {
+        Codec::Hevc => b"HEVC",
+        Codec::Av1 => b"AV01",
+        Codec::H264 | Codec::Jpeg => b"H264",
+    });
     // Sides are at most 8192.
     header[12..14].copy_from_slice(&(size.width as u16).to_le_bytes());
     header[14..16].copy_from_slice(&(size.height as u16).to_le_bytes());

@@ -3,6 +3,7 @@
 
 mod ffmpeg;
 mod jpeg;
+mod nvdec;
 mod openh264;
 
 use super::encode::Codec;
@@ -18,12 +19,14 @@ pub struct Config {
     pub size: Size,
     /// Pictures a second, for those that want to know.
     pub fps: f64,
+    /// CUDA's UUID of the device that is to decode; `None`: the first that can.
+    pub gpu: Option<String>,
 }
 
 /// A running decoder of streams as [`encode`](super::encode) writes them: no reordering, a picture out for each unit in.
 pub trait Decoder: Send {
     /// Decodes one access unit, beginning with a key unit, and waits for its picture. What the frame's times say is how long
-    /// that took.
+    /// that took; of a decoder on a GPU, to the picture in the GPU's memory, and not its way to the host.
     ///
     /// # Errors
     /// A unit that gives no picture of the configured size; a back end that does not answer within 5 s.
@@ -40,10 +43,23 @@ pub struct Backend {
 
 /// All back ends.
 pub const TABLE: &[Backend] = &[
+    nvdec(Codec::H264),
     Backend { name: "openh264", codec: Codec::H264, hardware: false, open: openh264::open },
-    Backend { name: "ffmpeg", codec: Codec::H264, hardware: false, open: ffmpeg::open },
+    ffmpeg(Codec::H264),
+    nvdec(Codec::Hevc),
+    ffmpeg(Codec::Hevc),
+    nvdec(Codec::Av1),
+    ffmpeg(Codec::Av1),
     Backend { name: "jpeg", codec: Codec::Jpeg, hardware: false, open: jpeg::open },
 ];
+
+const fn nvdec(codec: Codec) -> Backend {
+    Backend { name: "nvdec", codec, hardware: true, open: nvdec::open }
+}
+
+const fn ffmpeg(codec: Codec) -> Backend {
+    Backend { name: "ffmpeg", codec, hardware: false, open: ffmpeg::open }
+}
 
 impl Backend {
     /// Opens it.
