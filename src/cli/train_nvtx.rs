@@ -136,6 +136,9 @@ pub fn run(args: &TrainNvtxArgs, resolved: Resolved<TrainNvtxKeys>, printer: &Pr
         },
     };
     let (run, end) = profile::run(&options, printer)?;
-    printer.show(&run)?;
+    // The program's exit code is handed on even where nobody reads the answer.
+    if let Err(error) = printer.show(&run) {
+        printer.error(&error);
+    }
     Ok(end.hand_on())
 }

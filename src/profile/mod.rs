@@ -120,7 +120,11 @@ pub fn run(options: &Options, printer: &Printer) -> Result<(Run, End)> {
     }
     run.files = Files { report: reserved.there(REPORT), export: reserved.there(EXPORT), trace: reserved.there(TRACE) };
     run.warnings[shown..].iter().for_each(|warning| printer.warn(warning));
-    reserved.write(&run)?;
+    // What the program came to is worth more than what is kept of it.
+    if let Err(error) = reserved.write(&run) {
+        printer.warn(&error.to_string());
+        run.warnings.push(error.to_string());
+    }
     let end = interrupts.forced().map_or_else(|| end(&ended), End::Signal);
     Ok((run, end))
 }
@@ -241,7 +245,9 @@ impl Profiled<'_> {
         let path = reserved.file(TRACE);
         let written = File::options().write(true).create_new(true).open(&path);
         let written = written.and_then(|file| trace::write(&recorded, &run.job, BufWriter::new(file)));
-        written.map_err(|error| Error::io(format!("cannot write '{}'", path.display()), error))?;
+        if let Err(error) = written {
+            run.warnings.push(format!("cannot write '{}': {error}", path.display()));
+        }
         self.keep(run, trained?);
         let signal = self.interrupts.came().map(Signal::as_raw);
         Ok(Ended { code: 0, signal, words: String::new() })

@@ -25,6 +25,14 @@ fn a_programs_exit_code_is_handed_on() {
 }
 
 #[test]
+fn a_closed_output_changes_no_exit_code() {
+    let place = Place::new();
+    let mut run = place.gsk(&["1", "1", "t", "0", "--no-nsys", "--json", "--", "sh", "-c", "exit 3"]).spawn().unwrap();
+    drop(run.stdout.take());
+    assert_eq!(run.wait().unwrap().code(), Some(3));
+}
+
+#[test]
 fn a_program_that_is_not_there_leaves_nothing() {
     let place = Place::new();
     let answer = place.run(&["1", "32", "t", "0", "--no-nsys", "--", "/no/such/program"]);

@@ -75,6 +75,21 @@ fn a_full_disk_is_refused() {
     assert!(answer.err.contains("warning: 100 MiB are free on the disk"), "{answer:?}");
 }
 
+/// What the program came to is handed on, and shown.
+#[test]
+fn a_disk_that_fills_up_loses_no_answer() {
+    let place = Place::new();
+    fs::create_dir(place.path("profiling_output")).unwrap();
+    let line = "mount -t tmpfs -o size=100m none profiling_output &&";
+    let script = "head -c 200M /dev/zero >profiling_output/all; exit 3";
+    let run = ["--json", "1", "1", "x", "0", "--no-nsys", "--", "sh", "-c", script];
+    let Some(answer) = apart(&place, line, &[&[GSK, "train-nvtx"], &run[..]].concat()) else { return };
+    assert_eq!(answer.code, Some(3), "{answer:?}");
+    let document: serde_json::Value = serde_json::from_str(&answer.out).unwrap();
+    assert_eq!(document["exit_code"], 3);
+    assert!(document["warnings"][0].as_str().unwrap().contains("No space left on device"), "{document:#}");
+}
+
 #[test]
 fn sampling_that_the_kernel_forbids_is_refused() {
     let place = Place::with_nsys();
