@@ -86,12 +86,13 @@ pub fn run(options: &Options, printer: &Printer) -> Result<(Run, End)> {
     }
     options.profile.arguments(Path::new(""))?;
     let tight = preflight::folder(&options.folder, nsys.is_some())?;
-    let interrupts = Interrupts::catch()?;
     let mut run = begin(options, nsys.clone(), no_nsys);
     run.warnings.extend(tight);
     if nsys.is_none() && options.profile.is_special() {
         run.warnings.push("what nsys was to be told does nothing: there is no nsys".into());
     }
+    // Until here Ctrl-C ends us.
+    let interrupts = Interrupts::catch()?;
     let stamp = options.stamp.clone().unwrap_or_else(|| stamp(&clock::rfc3339_now()));
     let name = format!("{}_{}ep_{stamp}", options.job, options.training.epochs);
     let mut reserved = Reserved::take(&options.folder, &name, options.stamp.is_none(), options.force)?;
@@ -100,10 +101,9 @@ pub fn run(options: &Options, printer: &Printer) -> Result<(Run, End)> {
         Some(nsys) => printer.note(&format!("nsys {} at {}", nsys.version, nsys.path)),
         None => printer.note(&without(run.no_nsys.as_deref().unwrap_or_default(), options)),
     }
-    let shown = run.warnings.len();
     run.warnings.iter().for_each(|warning| printer.warn(warning));
-    let began = Instant::now();
     let profiled = Profiled { options, interrupts: &interrupts, printer };
+    let began = Instant::now();
     let ended = match &nsys {
         None if options.program.is_empty() => profiled.here(&mut run, &mut reserved),
         nsys => profiled.apart(nsys.as_ref(), &mut run, &mut reserved),
@@ -112,19 +112,7 @@ pub fn run(options: &Options, printer: &Printer) -> Result<(Run, End)> {
     let ended = ended.inspect_err(|_| reserved.discard())?;
     run.seconds = Some(began.elapsed().as_secs_f64());
     run.ended = Some(clock::rfc3339_now());
-    run.interrupted = interrupts.came().map(Signal::as_raw);
-    run.signal = ended.signal;
-    run.exit_code = ended.signal.is_none().then_some(ended.code);
-    if let Some(nsys) = &nsys {
-        profiled.summarise(nsys, &mut run, &reserved);
-    }
-    run.files = Files { report: reserved.there(REPORT), export: reserved.there(EXPORT), trace: reserved.there(TRACE) };
-    run.warnings[shown..].iter().for_each(|warning| printer.warn(warning));
-    // What the program came to is worth more than what is kept of it.
-    if let Err(error) = reserved.write(&run) {
-        printer.warn(&error.to_string());
-        run.warnings.push(error.to_string());
-    }
+    profiled.finish(nsys.as_ref(), &ended, &mut run, &mut reserved);
     let end = interrupts.forced().map_or_else(|| end(&ended), End::Signal);
     Ok((run, end))
 }
@@ -239,14 +227,14 @@ impl Profiled<'_> {
         let trained = training::run(self.options.training, &stop, |epoch| self.printer.note(&epoch.to_string()));
         let recorded = recording.end();
         if recorded.lost > 0 {
-            run.warnings.push(format!("{} ranges are not in the trace: it was full", recorded.lost));
+            self.warn(run, format!("{} ranges are not in the trace: it was full", recorded.lost));
         }
         run.ranges = Some(summary::of_events(&recorded.events));
         let path = reserved.file(TRACE);
         let written = File::options().write(true).create_new(true).open(&path);
         let written = written.and_then(|file| trace::write(&recorded, &run.job, BufWriter::new(file)));
         if let Err(error) = written {
-            run.warnings.push(format!("cannot write '{}': {error}", path.display()));
+            self.warn(run, format!("cannot write '{}': {error}", path.display()));
         }
         self.keep(run, trained?);
         let signal = self.interrupts.came().map(Signal::as_raw);
@@ -310,6 +298,27 @@ impl Profiled<'_> {
         run.training = Some(training);
     }
 
+    /// Completes the manifest.
+    fn finish(&self, nsys: Option<&Nsys>, ended: &Ended, run: &mut Run, reserved: &mut Reserved) {
+        run.interrupted = self.interrupts.came().map(Signal::as_raw);
+        run.signal = ended.signal;
+        run.exit_code = ended.signal.is_none().then_some(ended.code);
+        if let Some(nsys) = nsys {
+            self.summarise(nsys, run, reserved);
+        }
+        run.files =
+            Files { report: reserved.there(REPORT), export: reserved.there(EXPORT), trace: reserved.there(TRACE) };
+        // What the program came to is worth more than what is kept of it.
+        if let Err(error) = reserved.write(run) {
+            self.warn(run, error.to_string());
+        }
+    }
+
+    fn warn(&self, run: &mut Run, warning: String) {
+        self.printer.warn(&warning);
+        run.warnings.push(warning);
+    }
+
     /// Reads the ranges from nsys's report, or says why there are none.
     fn summarise(&self, nsys: &Nsys, run: &mut Run, reserved: &Reserved) {
         let report = reserved.file(REPORT);
@@ -318,7 +327,7 @@ impl Profiled<'_> {
                 nsys::Capture::All => "see what nsys said above".into(),
                 capture => format!("was the capture range '{capture}' ever entered?"),
             };
-            return run.warnings.push(format!("nsys wrote no report: {why}"));
+            return self.warn(run, format!("nsys wrote no report: {why}"));
         }
         if !self.options.profile.traces_nvtx() {
             return;
@@ -326,14 +335,15 @@ impl Profiled<'_> {
         match nsys::ranges(nsys, &report, self.interrupts) {
             Ok(ranges) => {
                 if ranges.is_empty() {
-                    run.warnings.push(
+                    self.warn(
+                        run,
                         "no NVTX range was seen: mark them in the program, such as by torch.cuda.nvtx or the Python package nvtx"
                             .into(),
                     );
                 }
                 run.ranges = Some(ranges);
             }
-            Err(error) => run.warnings.push(format!("there is no summary of the ranges: {error}")),
+            Err(error) => self.warn(run, format!("there is no summary of the ranges: {error}")),
         }
     }
 }
