@@ -40,6 +40,9 @@ _gsk() {
             gsk,serve)
                 cmd="gsk__subcmd__serve"
                 ;;
+            gsk,train-nvtx)
+                cmd="gsk__subcmd__train__subcmd__nvtx"
+                ;;
             gsk,verify-gl)
                 cmd="gsk__subcmd__verify__subcmd__gl"
                 ;;
@@ -69,6 +72,9 @@ _gsk() {
                 ;;
             gsk__subcmd__help,serve)
                 cmd="gsk__subcmd__help__subcmd__serve"
+                ;;
+            gsk__subcmd__help,train-nvtx)
+                cmd="gsk__subcmd__help__subcmd__train__subcmd__nvtx"
                 ;;
             gsk__subcmd__help,verify-gl)
                 cmd="gsk__subcmd__help__subcmd__verify__subcmd__gl"
@@ -655,6 +661,20 @@ _gsk() {
             return 0
             ;;
         gsk__subcmd__help__subcmd__serve)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        gsk__subcmd__help__subcmd__train__subcmd__nvtx)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -1772,6 +1792,64 @@ _gsk() {
                     return 0
                     ;;
                 --instance-id)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --format)
+                    COMPREPLY=($(compgen -W "table json jsonl csv" -- "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        gsk__subcmd__train__subcmd__nvtx)
+            opts="-q -v -h --output-dir --nsys --no-nsys --cublas --cudnn --capture-range --nsys-arg --list --stamp --force --format --color --json --csv --quiet --verbose --config --print-config --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --output-dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --nsys)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --no-nsys)
+                    COMPREPLY=($(compgen -W "true false" -- "${cur}"))
+                    return 0
+                    ;;
+                --cublas)
+                    COMPREPLY=($(compgen -W "true false" -- "${cur}"))
+                    return 0
+                    ;;
+                --cudnn)
+                    COMPREPLY=($(compgen -W "true false" -- "${cur}"))
+                    return 0
+                    ;;
+                --capture-range)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --nsys-arg)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --stamp)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

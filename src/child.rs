@@ -11,7 +11,7 @@
 //! A program that starts others through this module calls [`guard_if_asked`] first thing in `main`.
 
 use std::ffi::{OsStr, OsString};
-use std::io::{self, Read, Write};
+use std::io::{self, IsTerminal, Read, Write};
 use std::net::Shutdown;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
@@ -68,6 +68,18 @@ impl Guarded {
         let stdout = guarded.guard.stdout.take().expect("piped");
         let stderr = guarded.guard.stderr.take().expect("piped");
         Ok((guarded, stdin, stdout, stderr))
+    }
+
+    /// Starts a program with more environment, which writes where we do but for its standard output, in a process group of
+    /// its own: what a terminal sends is ours to pass on. Its standard input is ours, unless that is a terminal, which a
+    /// program in the background may not read.
+    pub fn apart(argv: &[OsString], environment: &[(&str, OsString)], stdout: Stdio) -> Result<Guarded> {
+        Guarded::start(argv, None, |command| {
+            if io::stdin().is_terminal() {
+                command.stdin(Stdio::null());
+            }
+            command.stdout(stdout).envs(environment.iter().map(|(name, value)| (name, value))).process_group(0);
+        })
     }
 
     /// Starts a program with our own streams, in our process group, so that a terminal is as much its own as ours. `keep`
@@ -132,13 +144,27 @@ impl Guarded {
         self.pid
     }
 
+    /// Waits for the program's end; `None`: it did not come in time, and it is ended.
+    pub fn wait_at_most(&mut self, limit: Duration) -> Option<Ended> {
+        match readable(&self.leash, limit) {
+            true => Some(self.wait()),
+            false => {
+                self.end();
+                None
+            }
+        }
+    }
+
     /// Waits for the program's end.
     pub fn wait(&mut self) -> Ended {
         let told = self.hear();
         let _ = self.guard.wait();
         match told {
             Ok(status) => Ended::of(ExitStatus::from_raw(status)),
-            Err(_) => Ended { code: 128 + Signal::KILL.as_raw() as u8, words: "was killed with its guard".into() },
+            Err(_) => {
+                let words = "was killed with its guard".into();
+                Ended { code: 128 + Signal::KILL.as_raw() as u8, signal: Some(Signal::KILL.as_raw()), words }
+            }
         }
     }
 
@@ -171,17 +197,19 @@ impl Drop for Guarded {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Ended {
     pub code: u8,
+    /// The signal that ended it, if one did.
+    pub signal: Option<i32>,
     pub words: String,
 }
 
 impl Ended {
     fn of(status: ExitStatus) -> Ended {
         match (status.code(), status.signal()) {
-            (Some(0), _) => Ended { code: 0, words: "ended".into() },
-            (Some(code), _) => Ended { code: code as u8, words: format!("ended with exit code {code}") },
+            (Some(0), _) => Ended { code: 0, signal: None, words: "ended".into() },
+            (Some(code), _) => Ended { code: code as u8, signal: None, words: format!("ended with exit code {code}") },
             (None, signal) => {
-                let signal = signal.unwrap_or(0);
-                Ended { code: (128 + signal) as u8, words: format!("was ended by signal {signal}") }
+                let number = signal.unwrap_or(0);
+                Ended { code: (128 + number) as u8, signal, words: format!("was ended by signal {number}") }
             }
         }
     }

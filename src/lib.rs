@@ -13,14 +13,13 @@
 //! 5  serve      one worker over the network: HTTP, WebSocket, MP4, JPEG; who may talk to it; the viewer page
 //!    client     the other end: reads a worker's /status, watches and measures its streams
 //!    container  a container engine; vendors' programs as managed streams, which differ in data
+//!    profile    a training program under nsys, or our own collector; the built-in training run
 //! 4  pipeline   source -> newest frame -> encoder -> broadcast; decoders; timing
 //! 3  gpu        what the machine has, loaded at run time: NVML, the table of boards; EGL, CUDA, NVENC, NVDEC, nvJPEG
 //! 2  lease      encoder slots across processes; how many there are is an argument
 //! 1  wire       pure types of what crosses a process: /status, gsk.v1 messages, input events, lease records
-//! 0  output error exit signals config clock child proc
+//! 0  output error exit signals config clock child proc range
 //! ```
-//!
-//! The numbers leave room for what stands between: profiling beside `serve` (5).
 //!
 //! # The road of one frame
 //!
@@ -69,6 +68,7 @@
 //!   tested as tables of scenarios.
 //! - A program that gsk starts never outlives it ([`child`]).
 //! - Errors say what failed, why, and what to run ([`error`]); each kind has its exit code ([`exit`]).
+//! - Stages are named ranges of time for whatever profiler listens ([`range`]).
 //! - Settings know where they came from ([`config`]); standard output is data, standard error messages ([`output`]).
 
 pub mod bench;
@@ -86,6 +86,8 @@ pub mod lease;
 pub mod output;
 pub mod pipeline;
 pub mod proc;
+pub mod profile;
+pub mod range;
 pub mod serve;
 pub mod signals;
 pub mod wire;

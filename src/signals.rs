@@ -26,3 +26,20 @@ impl Signals {
         }
     }
 }
+
+/// Calls `act` with each that comes from now on, on a thread of its own, for who waits for something else.
+pub fn each(mut act: impl FnMut(Signal) + Send + 'static) -> Result<()> {
+    let failed = |error| Error::io("cannot catch signals", error);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().map_err(failed)?;
+    let mut signals = {
+        let _inside = runtime.enter();
+        Signals::new()?
+    };
+    let wait = async move {
+        loop {
+            act(signals.next().await);
+        }
+    };
+    std::thread::Builder::new().name("signals".into()).spawn(move || runtime.block_on(wait)).map_err(failed)?;
+    Ok(())
+}

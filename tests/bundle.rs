@@ -154,10 +154,9 @@ fn it_holds_what_a_report_needs_and_nothing_that_is_somebodys() {
 
     let config = json("config.json");
     let commands: Vec<&str> = config.as_array().unwrap().iter().filter_map(|one| one["command"].as_str()).collect();
-    assert_eq!(
-        commands,
-        ["serve", "lease", "nvenc-status", "cleanup", "verify-gl", "view", "bench", "nsight", "isaac"]
-    );
+    let expected =
+        ["serve", "lease", "nvenc-status", "cleanup", "verify-gl", "view", "bench", "train-nvtx", "nsight", "isaac"];
+    assert_eq!(commands, expected);
     let serve = config[0]["values"].as_array().unwrap();
     let value = |key: &str| &serve.iter().find(|row| row["key"] == key).unwrap()["value"];
     assert_eq!((value("token"), value("fps")), (&"set (hidden)".into(), &30.0.into()));

@@ -335,7 +335,7 @@ fn matches(path: &Path, text: &str) {
 
 #[test]
 fn help_reads_as_it_was_agreed() {
-    let cases: [(&str, &[&str]); 15] = [
+    let cases: [(&str, &[&str]); 16] = [
         ("help", &["--help"]),
         ("help-short", &["-h"]),
         ("serve-help", &["serve", "--help"]),
@@ -346,6 +346,7 @@ fn help_reads_as_it_was_agreed() {
         ("verify-gl-help", &["verify-gl", "--help"]),
         ("view-help", &["view", "--help"]),
         ("bench-help", &["bench", "--help"]),
+        ("train-nvtx-help", &["train-nvtx", "--help"]),
         ("nsight-help", &["nsight", "--help"]),
         ("nsight-start-help", &["nsight", "start", "--help"]),
         ("isaac-help", &["isaac", "--help"]),
@@ -410,6 +411,7 @@ fn completions_and_man_pages_are_those_of_this_definition() {
             "gsk-nsight.1",
             "gsk-nvenc-status.1",
             "gsk-serve.1",
+            "gsk-train-nvtx.1",
             "gsk-verify-gl.1",
             "gsk-view.1",
             "gsk.1"

@@ -144,6 +144,11 @@ check bench $good $code
 bench=$(head -n 1 "$scratch/bench")
 [[ $bench == '{'* ]] || bench=null
 
+# The built-in training run learns on the device.
+run train-nvtx 2 64 gpu 2 --no-nsys --output-dir "$scratch/profiles" --format jsonl
+((code == 0)) && says '"no_cuda":null' && says '"epoch":2,"loss":[^,]*,"accuracy":(1\.0|0\.9)'
+check training $? $code
+
 # figure ID PATH WORDS...: what a worker measured, or why there is none.
 figures=''
 figure() {

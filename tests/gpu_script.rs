@@ -34,7 +34,7 @@ fn bad(good: &[(String, bool)]) -> Vec<&str> {
 fn a_board_with_an_engine() {
     let (good, document) = checks(&Scene::geforce(3));
     assert_eq!(bad(&good), ["verify_gl", "scene_on_gpu"], "{document:#}");
-    assert_eq!(good.len(), 9);
+    assert_eq!(good.len(), 10);
     assert_eq!(measured(&document), [("h264-1920x1080", "nvenc"), ("h264-3840x2160", "nvenc")]);
     let rows = ["encode nvenc h264", "encode nvenc hevc", "encode nvenc av1"];
     assert_eq!(benched(&document, "encode", "nvenc"), rows);
@@ -97,7 +97,11 @@ fn a_board_without_one() {
 #[test]
 fn no_driver() {
     let (good, document) = checks(&Scene::without_driver());
-    assert_eq!(bad(&good), ["inventory", "probe", "verify_gl", "scene_on_gpu", "encoder", "nvenc"], "{document:#}");
+    assert_eq!(
+        bad(&good),
+        ["inventory", "probe", "verify_gl", "scene_on_gpu", "encoder", "nvenc", "training"],
+        "{document:#}"
+    );
     absent(&document, "decode", "nvdec", "libnvcuvid.so.1 is not on this host");
     absent(&document, "encode", "nvenc", "libnvidia-encode.so.1 is not on this host");
     absent(&document, "capture", "cuda", "pictures pass through host memory: drawn by ");

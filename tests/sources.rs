@@ -75,7 +75,9 @@ fn ends_are_told_as_they_were() {
         ("exit 255", 255, "ended with exit code 255"),
         ("kill -SEGV $$", 139, "was ended by signal 11"),
     ] {
-        assert_eq!(output(script).1, Ended { code, words: words.into() });
+        let Ended { code: seen, signal, words: said } = output(script).1;
+        assert_eq!((seen, said.as_str()), (code, words));
+        assert_eq!(signal, (code == 139).then_some(11));
     }
 }
 

@@ -17,8 +17,7 @@ use crate::error::{Error, Result};
 use crate::output::Printer;
 use crate::pipeline::encode::{Choice, Codec};
 use crate::pipeline::rate::Quality;
-use crate::signals::Signals;
-use crate::{exit, gpu};
+use crate::{exit, gpu, signals};
 
 /// What `gsk bench` is given.
 #[derive(clap::Args, Clone, Debug)]
@@ -232,24 +231,14 @@ struct Interrupts {
 
 impl Interrupts {
     fn catch() -> Result<Arc<Interrupts>> {
-        let failed = |error| Error::io("cannot catch signals", error);
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().map_err(failed)?;
         let interrupts = Arc::new(Interrupts { stop: AtomicBool::new(false), came: AtomicI32::new(0) });
         let caught = interrupts.clone();
-        let mut signals = {
-            let _inside = runtime.enter();
-            Signals::new()?
-        };
-        let wait = async move {
-            loop {
-                let signal = signals.next().await;
-                if caught.stop.swap(true, SeqCst) {
-                    exit::by_signal(signal);
-                }
-                caught.came.store(signal.as_raw(), SeqCst);
+        signals::each(move |signal| {
+            if caught.stop.swap(true, SeqCst) {
+                exit::by_signal(signal);
             }
-        };
-        std::thread::Builder::new().name("signals".into()).spawn(move || runtime.block_on(wait)).map_err(failed)?;
+            caught.came.store(signal.as_raw(), SeqCst);
+        })?;
         Ok(interrupts)
     }
 

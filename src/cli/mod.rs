@@ -8,6 +8,7 @@ mod lease;
 mod nsight;
 mod nvenc_status;
 pub(crate) mod serve;
+mod train_nvtx;
 pub mod value;
 mod verify_gl;
 mod view;
@@ -70,6 +71,13 @@ enum Command {
     /// Drives the same objects as `gsk serve`. Exit code 1 where a rule of --fail-on is broken, a target is missed under
     /// --budget, or a case fails; 2 where a rule has nothing to judge; 3 where this host can do nothing of what was asked.
     Bench(Box<bench::BenchArgs>),
+    /// Profile a training program with nsys and NVTX ranges, or a built-in training run, and sum up its ranges
+    ///
+    /// Without nsys the program runs all the same, and of the built-in run gsk collects the ranges itself, as a trace that
+    /// Perfetto and chrome://tracing open. Nothing is ever overwritten but with --force. Ctrl-C goes to the program first, so
+    /// that the report is still written; a second one ends all. The program's exit code is handed on, also where its report
+    /// is missing; its standard output goes to standard error where a document is printed.
+    TrainNvtx(Box<train_nvtx::TrainNvtxArgs>),
     /// Nsight Streamer: the windows of Nsight Systems or Nsight Compute in a browser, over a folder of reports
     ///
     /// NVIDIA's container, through Docker's or Podman's own interface, found by DOCKER_HOST, the current Docker context, or in
@@ -173,6 +181,7 @@ fn known() -> Result<Known> {
         .with::<verify_gl::VerifyGlKeys>()?
         .with::<view::ViewKeys>()?
         .with::<bench::BenchKeys>()?
+        .with::<train_nvtx::TrainNvtxKeys>()?
         .with::<nsight::NsightKeys>()?
         .with::<isaac::IsaacKeys>()
 }
@@ -185,7 +194,7 @@ pub fn main() -> ExitCode {
     if let Some(code) = crate::container::keeper::if_asked() {
         return code;
     }
-    guarded(|| start(std::env::args_os().collect()))
+    guarded(|| crate::profile::training::if_asked().unwrap_or_else(|| start(std::env::args_os().collect())))
 }
 
 /// Turns a panic, whose message is out by then, into the exit code of a bug.
@@ -293,6 +302,13 @@ fn run(globals: &Globals, task: &Task, printer: &mut Printer) -> Result<ExitCode
                 false => bench::run(args, resolved, printer),
             }
         }
+        Task::Public(Command::TrainNvtx(args)) => {
+            let resolved = config::resolve(&args.keys, &layers)?;
+            match globals.print_config {
+                true => print_config(&shared, Some(&resolved), printer),
+                false => train_nvtx::run(args, resolved, printer),
+            }
+        }
         Task::Public(Command::Nsight(args)) => {
             let resolved = config::resolve(&args.keys(), &layers)?;
             match globals.print_config {
@@ -340,6 +356,7 @@ fn all_settings(shared: &Resolved<Shared>, layers: &Layers) -> Result<Value> {
         of::<verify_gl::VerifyGlKeys>(shared, layers)?,
         of::<view::ViewKeys>(shared, layers)?,
         of::<bench::BenchKeys>(shared, layers)?,
+        of::<train_nvtx::TrainNvtxKeys>(shared, layers)?,
         of::<nsight::NsightKeys>(shared, layers)?,
         of::<isaac::IsaacKeys>(shared, layers)?,
     ]))

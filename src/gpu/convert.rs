@@ -3,39 +3,18 @@
 //! Their PTX is part of the program, so that the driver alone loads it; it asks for compute capability 5.2 and PTX 8.0
 //! (CUDA 12.0).
 
-use std::ffi::{c_char, c_int, c_uint, c_void};
-use std::ptr;
+use std::ffi::{c_int, c_uint, c_void};
 use std::sync::Arc;
 
-use cudarc::driver::sys::{CUdeviceptr, CUfunction, CUmodule, CUstream};
+use cudarc::driver::sys::CUdeviceptr;
 
-use super::cuda::{CUresult, Context, functions};
+use super::cuda::Context;
+use super::kernel::{Function, Module, argument};
 use super::memory::{Pinned, Stream};
 use super::picture::{Nv12, Picture, Planar};
 use crate::error::{Error, Result};
 
 const PTX: &str = concat!(include_str!("kernels/convert.ptx"), "\0");
-
-type Launch = unsafe extern "C" fn(
-    CUfunction,
-    c_uint,
-    c_uint,
-    c_uint,
-    c_uint,
-    c_uint,
-    c_uint,
-    c_uint,
-    CUstream,
-    *mut *mut c_void,
-    *mut *mut c_void,
-) -> CUresult;
-
-functions! { of a context:
-    cuModuleLoadData: unsafe extern "C" fn(*mut CUmodule, *const c_void) -> CUresult,
-    cuModuleUnload: unsafe extern "C" fn(CUmodule) -> CUresult,
-    cuModuleGetFunction: unsafe extern "C" fn(*mut CUfunction, CUmodule, *const c_char) -> CUresult,
-    cuLaunchKernel: Launch,
-}
 
 /// Threads of a block, each of which makes four pixels (two by two).
 const BLOCK: (u32, u32) = (32, 8);
@@ -84,39 +63,15 @@ const fn fixed(weight: f64) -> c_int {
 
 /// The kernels, loaded for a device.
 pub struct Converter {
-    context: Arc<Context>,
-    api: &'static Functions,
-    module: CUmodule,
-    to_nv12: CUfunction,
-    to_i420: CUfunction,
+    module: Module,
+    to_nv12: Function,
+    to_i420: Function,
 }
-
-// SAFETY: modules and functions belong to the context and to no thread.
-unsafe impl Send for Converter {}
-// SAFETY: as above; launching changes neither.
-unsafe impl Sync for Converter {}
 
 impl Converter {
     pub fn new(context: &Arc<Context>) -> Result<Converter> {
-        let api = Functions::get(context)?;
-        let _current = context.current()?;
-        let mut module = ptr::null_mut();
-        // SAFETY: the first argument is a place for one handle, the second a text that ends with a zero.
-        let code = unsafe { (api.cuModuleLoadData)(&mut module, PTX.as_ptr().cast()) };
-        context.check("cuModuleLoadData", code)?;
-        let none = ptr::null_mut();
-        let mut converter = Converter { context: context.clone(), api, module, to_nv12: none, to_i420: none };
-        converter.to_nv12 = converter.function(c"rgba_to_nv12")?;
-        converter.to_i420 = converter.function(c"rgba_to_i420")?;
-        Ok(converter)
-    }
-
-    fn function(&self, name: &std::ffi::CStr) -> Result<CUfunction> {
-        let mut function = ptr::null_mut();
-        // SAFETY: the module is loaded, the first argument a place for one handle.
-        let code = unsafe { (self.api.cuModuleGetFunction)(&mut function, self.module, name.as_ptr()) };
-        self.context.check("cuModuleGetFunction", code)?;
-        Ok(function)
+        let module = Module::load(context, PTX)?;
+        Ok(Converter { to_nv12: module.function(c"rgba_to_nv12")?, to_i420: module.function(c"rgba_to_i420")?, module })
     }
 
     /// Converts to NV12 of the same size, and has it done when it returns.
@@ -193,7 +148,7 @@ impl Converter {
         if size != (from.width(), from.height()) {
             return Err(Error::bug(format!("{from:?} was to become a picture of {size:?}")));
         }
-        match [from.context(), stream.context(), to].into_iter().all(|context| self.context.same(context)) {
+        match [from.context(), stream.context(), to].into_iter().all(|context| self.module.context().same(context)) {
             true => Ok(()),
             false => Err(Error::bug("a picture of another device than the kernels'")),
         }
@@ -207,46 +162,14 @@ impl Converter {
     unsafe fn queue(
         &self,
         stream: &Stream,
-        kernel: CUfunction,
+        kernel: Function,
         from: &Picture,
         arguments: &mut [*mut c_void],
     ) -> Result<()> {
-        let _current = self.context.current()?;
-        let (wide, high) = ((from.width() / 2).div_ceil(BLOCK.0), (from.height() / 2).div_ceil(BLOCK.1));
-        // SAFETY: as the caller promises; the function is this context's.
-        let code = unsafe {
-            (self.api.cuLaunchKernel)(
-                kernel,
-                wide,
-                high,
-                1,
-                BLOCK.0,
-                BLOCK.1,
-                1,
-                0,
-                stream.raw(),
-                arguments.as_mut_ptr(),
-                ptr::null_mut(),
-            )
-        };
-        self.context.check("cuLaunchKernel", code)
+        let grid = ((from.width() / 2).div_ceil(BLOCK.0), (from.height() / 2).div_ceil(BLOCK.1));
+        // SAFETY: as the caller promises; the function is this module's.
+        unsafe { self.module.launch(stream, kernel, grid, BLOCK, arguments) }
     }
-}
-
-impl Drop for Converter {
-    fn drop(&mut self) {
-        let _current = self.context.current();
-        // SAFETY: the module is loaded, and this is its last use: launches are waited for by who made them.
-        let code = unsafe { (self.api.cuModuleUnload)(self.module) };
-        if let Err(error) = self.context.check("cuModuleUnload", code) {
-            tracing::debug!("{error}");
-        }
-    }
-}
-
-/// A kernel's argument: the driver copies it when the kernel is launched.
-fn argument<T>(value: &mut T) -> *mut c_void {
-    ptr::from_mut(value).cast()
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@
 //!
 //! - [`nvenc`] encodes H.264, HEVC and AV1 on boards with an engine, [`nvjpeg`] JPEG on the others too; [`nvdec`] decodes;
 //!   [`cuda`] is what they stand on. [`egl`] opens OpenGL contexts, on a GPU or on Mesa, and [`interop`] takes their textures into CUDA as
-//!   [`picture`]s, which [`convert`] makes the encoders' planes of.
+//!   [`picture`]s, which [`convert`] makes the encoders' planes of. [`product`] multiplies matrices.
 //!
 //! A figure that the driver does not give is null, never 0.
 //!
@@ -39,12 +39,14 @@ pub mod cuda;
 pub mod egl;
 pub mod gl;
 pub mod interop;
+mod kernel;
 pub mod memory;
 pub mod nvdec;
 pub mod nvenc;
 pub mod nvjpeg;
 pub mod nvml;
 pub mod picture;
+pub mod product;
 pub mod support;
 mod verdict;
 

@@ -16,6 +16,7 @@ use super::frame::Frame;
 use super::timing::Stage;
 use crate::clock::now_us;
 use crate::error::{Error, Result};
+use crate::range;
 use crate::wire::status::{Cause, Fallback};
 
 mod report;
@@ -454,6 +455,7 @@ impl Stream {
                 return shared.changed();
             }
         };
+        let _range = range::open(Stage::Publish.name());
         let (captured, started, converted, encoded) =
             (unit.frame.captured_us, unit.started_us, unit.converted_us, unit.encoded_us);
         let sequence = self.counters.encoded.fetch_add(1, Relaxed) as u32;

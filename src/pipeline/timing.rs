@@ -7,7 +7,9 @@ use hdrhistogram::Histogram;
 
 use crate::wire::status::Percentiles;
 
-/// The stages of a frame's road. All but those that viewers report are on the worker's monotonic clock.
+/// The stages of a frame's road. All but those that viewers report are on the worker's monotonic clock. Ranges of the same
+/// names ([`crate::range`]) are where a stage is one thread's work: conversion, encoding (its wait, where a GPU does it),
+/// the hand-over, and capture of what is drawn or read from a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Stage {

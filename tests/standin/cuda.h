@@ -5,7 +5,7 @@
  * cuda_ipc.c     memory that another process opens
  * cuda_stream.c  streams and events
  * cuda_graphics.c  OpenGL textures: register, map, their arrays; OpenGL's devices
- * cuda_kernel.c  modules, functions and launches; cuda_convert.cc has the kernels themselves
+ * cuda_kernel.c  modules, functions and launches; cuda_convert.cc and cuda_product.cc have the kernels themselves
  */
 #ifndef STANDIN_CUDA_H
 #define STANDIN_CUDA_H
@@ -68,6 +68,7 @@ struct object {
     int file;                   /* of device memory, which is that of a file without a name */
     uint64_t origin, importers; /* of imported memory: the file's number, and how often it is open */
     uint64_t recorded_ns;       /* of an event */
+    const struct kernel *kernels; /* of a module */
     /* of a registered texture; its handle is its array's as well */
     void *gl;
     unsigned image, flags;

@@ -2,13 +2,8 @@
 #include "cuda_device.h"
 
 #include "../../src/gpu/kernels/convert.cu"
-#include "cuda_kernel.h"
 
 /* --- parameters --- */
-
-template <typename T> static T parameter(const launch *launch, unsigned index) {
-    return *static_cast<const T *>(launch->parameters[index]);
-}
 
 static const unsigned char *source(const launch *launch, unsigned index) {
     return parameter<const unsigned char *>(launch, index);
@@ -16,10 +11,6 @@ static const unsigned char *source(const launch *launch, unsigned index) {
 
 static unsigned char *target(const launch *launch, unsigned index) {
     return parameter<unsigned char *>(launch, index);
-}
-
-static unsigned number(const launch *launch, unsigned index) {
-    return parameter<unsigned>(launch, index);
 }
 
 /* --- what a launch touches --- */
@@ -64,26 +55,6 @@ static unsigned i420_reaches(const launch *launch, reach into[MAX_REACHES]) {
 
 /* --- running --- */
 
-/* The next place in a box, row by row; false after the last. */
-static inline bool step(place &at, const unsigned size[3]) {
-    if (++at.x < size[0]) return true;
-    at.x = 0;
-    if (++at.y < size[1]) return true;
-    at.y = 0;
-    return ++at.z < size[2];
-}
-
-template <typename Thread> static void each_thread(const launch *launch, Thread thread) {
-    gridDim = {launch->grid[0], launch->grid[1], launch->grid[2]};
-    blockDim = {launch->block[0], launch->block[1], launch->block[2]};
-    blockIdx = {0, 0, 0};
-    do {
-        threadIdx = {0, 0, 0};
-        do thread();
-        while (step(threadIdx, launch->block));
-    } while (step(blockIdx, launch->grid));
-}
-
 static void nv12_run(const launch *l) {
     const unsigned char *rgba = source(l, 0);
     unsigned char *luma = target(l, 2), *chroma = target(l, 3);
@@ -101,7 +72,7 @@ static void i420_run(const launch *l) {
     each_thread(l, [=] { rgba_to_i420(rgba, pitch, y, y_pitch, u, v, chroma_pitch, width, height, matrix); });
 }
 
-const kernel kernels[] = {
+const kernel convert_kernels[] = {
     {"rgba_to_nv12", nv12_reaches, nv12_run},
     {"rgba_to_i420", i420_reaches, i420_run},
     {nullptr, nullptr, nullptr},

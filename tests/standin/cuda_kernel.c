@@ -1,5 +1,6 @@
-/* Modules, functions and launches. A module is the PTX of src/gpu/kernels, known by its version, target and entries;
- * what runs is the kernels' own text, compiled for the CPU (cuda_convert.cc). A launch is done when its call returns.
+/* Modules, functions and launches. A module is a PTX of src/gpu/kernels, known by its version, target and entries;
+ * what runs is the kernels' own text, compiled for the CPU (cuda_convert.cc, cuda_product.cc). A launch is done when its
+ * call returns.
  */
 #include "cuda_kernel.h"
 
@@ -25,11 +26,13 @@ static void *function_handle(struct object *module, unsigned index) {
 
 static struct object *function_of(const char *function, const void *handle, const struct kernel **kernel) {
     uintptr_t address = (uintptr_t)handle, base = address & ~(uintptr_t)15;
+    struct object *module = object_of(function, OBJECT_MODULE, (void *)base);
+    if (!module) return NULL;
     unsigned index = (unsigned)(address - base) - 1, count = 0;
-    while (kernels[count].name) count++;
+    while (module->kernels[count].name) count++;
     if (address == base || index >= count) return violation(function, INVALID_HANDLE, "no such function"), NULL;
-    *kernel = &kernels[index];
-    return object_of(function, OBJECT_MODULE, (void *)base);
+    *kernel = &module->kernels[index];
+    return module;
 }
 
 /* --- modules --- */
@@ -50,15 +53,27 @@ static bool has_entry(const char *ptx, const char *name) {
     return strstr(ptx, line) != NULL;
 }
 
-static int check_ptx(const char *function, const struct context *context, const char *ptx) {
+/* The file whose entries the text has, all of them. */
+static const struct kernel *kernels_of(const char *ptx) {
+    const struct kernel *const files[] = {convert_kernels, product_kernels};
+    for (unsigned i = 0; i < sizeof files / sizeof *files; i++) {
+        const struct kernel *kernel = files[i];
+        while (kernel->name && has_entry(ptx, kernel->name)) kernel++;
+        if (!kernel->name) return files[i];
+    }
+    return NULL;
+}
+
+static int check_ptx(const char *function, const struct context *context, const char *ptx,
+                     const struct kernel **kernels) {
     const char *version = directive(ptx, ".version"), *target = directive(ptx, ".target");
     unsigned major, minor, arch;
     if (!version || !target || sscanf(version, "%u.%u", &major, &minor) != 2 || sscanf(target, "sm_%u", &arch) != 1)
         return violation(function, INVALID_PTX, "not PTX");
     if (major != PTX_MAJOR || minor != PTX_MINOR || arch != TARGET)
         return violation(function, INVALID_PTX, "the stand-in knows PTX 8.0 for sm_52 only");
-    for (const struct kernel *kernel = kernels; kernel->name; kernel++)
-        if (!has_entry(ptx, kernel->name)) return violation(function, INVALID_PTX, "an entry is missing");
+    *kernels = kernels_of(ptx);
+    if (!*kernels) return violation(function, INVALID_PTX, "an entry is missing");
     const struct board *board = &scene_now()->board[context->board];
     /* What a host may be: no fault of the program. */
     if (scene_now()->cuda < PTX_CUDA) return UNSUPPORTED_PTX_VERSION;
@@ -67,9 +82,12 @@ static int check_ptx(const char *function, const struct context *context, const 
 
 static int load(const char *function, struct context *context, struct object **module, const char *ptx) {
     if (!module || !ptx) return INVALID_VALUE;
-    int code = check_ptx(function, context, ptx);
-    if (!code) *module = object_new(OBJECT_MODULE, context);
-    return code;
+    const struct kernel *kernels;
+    int code = check_ptx(function, context, ptx, &kernels);
+    if (code) return code;
+    *module = object_new(OBJECT_MODULE, context);
+    (*module)->kernels = kernels;
+    return CUDA_SUCCESS;
 }
 
 API int cuModuleLoadData(struct object **module, const char *ptx) {
@@ -98,8 +116,8 @@ API int cuModuleGetFunction(void **function, struct object *module, const char *
     struct object *object = object_of(__func__, OBJECT_MODULE, module);
     if (!object) return INVALID_HANDLE;
     if (!function || !name) return INVALID_VALUE;
-    for (unsigned i = 0; kernels[i].name; i++)
-        if (!strcmp(kernels[i].name, name)) return *function = function_handle(object, i), CUDA_SUCCESS;
+    for (unsigned i = 0; object->kernels[i].name; i++)
+        if (!strcmp(object->kernels[i].name, name)) return *function = function_handle(object, i), CUDA_SUCCESS;
     return NOT_FOUND;
 }
 

@@ -1,4 +1,5 @@
-/* The kernels that the stand-in knows, as cuda_kernel.c asks for them: their own text, compiled by cuda_convert.cc. */
+/* The kernels that the stand-in knows, as cuda_kernel.c asks for them: their own text, compiled by cuda_convert.cc and
+ * cuda_product.cc. */
 #ifndef STANDIN_CUDA_KERNEL_H
 #define STANDIN_CUDA_KERNEL_H
 
@@ -33,8 +34,8 @@ struct kernel {
 extern "C" {
 #endif
 
-/* Ends with a kernel without a name. */
-extern const struct kernel kernels[];
+/* Each of a file of src/gpu/kernels; they end with a kernel without a name. */
+extern const struct kernel convert_kernels[], product_kernels[];
 
 #ifdef __cplusplus
 }

@@ -40,13 +40,14 @@ const TARGETS: [(&str, &[&str]); 6] = [
             "cuda_graphics.c",
             "cuda_kernel.c",
             "cuda_convert.cc",
+            "cuda_product.cc",
         ],
     ),
     (NVJPEG, &["nvjpeg.c", "jpeg.c"]),
     ("sessions", &["sessions.c"]),
 ];
-/// What `cuda_convert.cc` compiles as C++.
-const KERNELS: &str = "src/gpu/kernels/convert.cu";
+/// What `cuda_convert.cc` and `cuda_product.cc` compile as C++.
+const KERNELS: [&str; 2] = ["src/gpu/kernels/convert.cu", "src/gpu/kernels/product.cu"];
 const CORE: [&str; 2] = ["scene.c", "state.c"];
 const FLAGS: [&str; 6] = ["-O2", "-Wall", "-Wextra", "-Werror", "-fPIC", "-fvisibility=hidden"];
 
@@ -86,7 +87,7 @@ fn fingerprint(sources: &Path) -> u64 {
     let is_source = |file: &PathBuf| file.extension().is_some_and(|kind| kind == "c" || kind == "cc" || kind == "h");
     let mut files: Vec<PathBuf> = fs::read_dir(sources).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.retain(is_source);
-    files.push(Path::new(env!("CARGO_MANIFEST_DIR")).join(KERNELS));
+    files.extend(KERNELS.map(|kernels| Path::new(env!("CARGO_MANIFEST_DIR")).join(kernels)));
     files.sort();
     let mut hasher = DefaultHasher::new();
     (TARGETS, CORE, FLAGS).hash(&mut hasher);
@@ -105,7 +106,7 @@ fn compile(sources: &Path, into: &Path) {
             // Never unloaded: what leaks is told at the process's exit, however the library was opened.
             command.args(["-shared", "-Wl,-z,nodelete"]).arg(format!("-Wl,-soname,{name}"));
         }
-        command.args(files.iter().chain(&CORE).map(|file| sources.join(file))).args(["-ldl", "-lpthread"]);
+        command.args(files.iter().chain(&CORE).map(|file| sources.join(file))).args(["-ldl", "-lm", "-lpthread"]);
         if name == NVENC || name == NVCUVID {
             command.arg("-laom");
         }

@@ -9,6 +9,9 @@ use cudarc::driver::{CudaContext, sys};
 /// The kernels that gsk brings along.
 pub const PTX: &str = include_str!("../../src/gpu/kernels/convert.ptx");
 
+/// The product of matrices, a module of its own.
+pub const PRODUCT: &str = include_str!("../../src/gpu/kernels/product.ptx");
+
 /// A status that is not success, as a number.
 pub type Code = u32;
 

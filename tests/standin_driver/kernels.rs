@@ -5,7 +5,7 @@ use std::ptr;
 use cudarc::driver::sys::{CUfunction, CUstream};
 
 use crate::child;
-use crate::device::{Code, Memory, PTX, context, cuda, function, launch, load, parameter, stream};
+use crate::device::{Code, Memory, PRODUCT, PTX, context, cuda, function, launch, load, parameter, stream};
 use crate::standin::{Board, Scene};
 
 /// As the kernels take it: weights of R, G and B in units of 1/65536.
@@ -190,6 +190,82 @@ impl Frame {
         ];
         launch(kernel, self.size, stream, parameters)
     }
+}
+
+/// A matrix in memory, with the steps from one row and one column to the next.
+struct Matrix32 {
+    memory: Memory,
+    steps: (u32, u32),
+}
+
+/// A launch of the product: 16 x 16 threads a block, 2 x 2 values a thread.
+fn product(kernel: CUfunction, a: &Matrix32, b: &Matrix32, c: u64, shape: (u32, u32, u32)) -> Result<(), Code> {
+    let (rows, columns, depth) = shape;
+    let mut parameters = vec![
+        parameter(&a.memory.at),
+        parameter(&a.steps.0),
+        parameter(&a.steps.1),
+        parameter(&b.memory.at),
+        parameter(&b.steps.0),
+        parameter(&b.steps.1),
+        parameter(&c),
+        parameter(&rows),
+        parameter(&columns),
+        parameter(&depth),
+    ];
+    let (grid, null) = ((columns.div_ceil(32), rows.div_ceil(32)), ptr::null_mut());
+    let parameters = parameters.as_mut_ptr();
+    cuda!(cuLaunchKernel(kernel, grid.0, grid.1, 1, 16, 16, 1, 0, null, parameters, ptr::null_mut()))
+}
+
+#[test]
+fn products_are_those_of_the_textbook() {
+    let test = "kernels::products_are_those_of_the_textbook";
+    if child::role().is_none() {
+        let scene = Scene::rtx();
+        child::run(&scene, test, "product");
+        let seen = scene.violations();
+        let seen: Vec<_> = seen.iter().map(|one| (one.get("function"), one.number("code"), one.get("what"))).collect();
+        assert_eq!(seen, [("cuLaunchKernel", 700, "beyond the context's device memory"); 3]);
+        assert_eq!(scene.leaks(), vec![]);
+        return;
+    }
+    let _context = context();
+    let module = load(PRODUCT).unwrap();
+    let kernel = function(module, "product").unwrap();
+    assert_eq!(function(module, "rgba_to_nv12"), Err(500), "that is another module's");
+    // Small whole numbers, whose sums are exact.
+    let value = |seed: u32, row: u32, column: u32| ((row * 7 + column * 3 + seed) % 11) as f32 - 5.0;
+    let matrix = |seed, rows: u32, columns: u32, turned: bool| {
+        let (high, wide) = if turned { (columns, rows) } else { (rows, columns) };
+        let at = |row, column| if turned { value(seed, column, row) } else { value(seed, row, column) };
+        let values = (0..high).flat_map(|row| (0..wide).map(move |column| (row, column)));
+        let bytes: Vec<u8> = values.flat_map(|(row, column)| at(row, column).to_ne_bytes()).collect();
+        Matrix32 { memory: Memory::of(&bytes), steps: if turned { (1, rows) } else { (columns, 1) } }
+    };
+    for (rows, columns, depth) in [(1, 1, 1), (2, 2, 3), (3, 5, 7), (33, 31, 20), (64, 10, 64), (65, 97, 2)] {
+        for (turn_a, turn_b) in [(false, false), (true, false), (false, true), (true, true)] {
+            let (a, b) = (matrix(1, rows, depth, turn_a), matrix(2, depth, columns, turn_b));
+            // What lies behind it stays as it is.
+            let out = Memory::of(&vec![0xcd; (rows * columns + 4) as usize * 4]);
+            product(kernel, &a, &b, out.at, (rows, columns, depth)).unwrap();
+            let bytes = out.bytes();
+            let (seen, behind) = bytes.split_at((rows * columns) as usize * 4);
+            assert!(behind.iter().all(|&byte| byte == 0xcd));
+            let seen: Vec<f32> = seen.chunks(4).map(|bytes| f32::from_ne_bytes(bytes.try_into().unwrap())).collect();
+            let expected = (0..rows).flat_map(|row| (0..columns).map(move |column| (row, column)));
+            let sum = |(row, column)| (0..depth).map(|k| value(1, row, k) * value(2, k, column)).sum::<f32>();
+            assert!(seen == expected.map(sum).collect::<Vec<f32>>(), "{rows}x{columns} of {depth}, {turn_a} {turn_b}");
+        }
+    }
+    // Each of the three, one value short.
+    let (a, b) = (matrix(1, 8, 8, false), matrix(2, 8, 8, false));
+    let short = || Matrix32 { memory: Memory::new(8 * 8 * 4 - 1), steps: (8, 1) };
+    let (whole, lacks) = (Memory::new(8 * 8 * 4), Memory::new(8 * 8 * 4 - 1));
+    assert_eq!(product(kernel, &short(), &b, whole.at, (8, 8, 8)), Err(700));
+    assert_eq!(product(kernel, &a, &short(), whole.at, (8, 8, 8)), Err(700));
+    assert_eq!(product(kernel, &a, &b, lacks.at, (8, 8, 8)), Err(700));
+    cuda!(cuModuleUnload(module)).unwrap();
 }
 
 #[test]

@@ -11,6 +11,8 @@ use crate::error::{Error, Result};
 use crate::pipeline::convert::ToRgb;
 use crate::pipeline::frame::{Frame, PixelFormat, Size};
 use crate::pipeline::rate::{self, Steps};
+use crate::pipeline::timing::Stage;
+use crate::range;
 use crate::wire::message::HEADER;
 
 pub(crate) fn open(config: &Config, output: Output) -> Result<Box<dyn Encoder>> {
@@ -31,11 +33,12 @@ struct Jpeg {
 impl Encoder for Jpeg {
     fn submit(&mut self, frame: Frame, _idr: bool) -> Result<()> {
         let started_us = now_us();
-        let (pixels, format) = self.convert.pixels(&frame)?;
+        let (pixels, format) = range::within(Stage::Convert.name(), || self.convert.pixels(&frame))?;
         let converted_us = now_us();
         let mut data = BytesMut::with_capacity(HEADER + frame.size.pixels() / 4);
         data.put_bytes(0, HEADER);
-        let data = compress(pixels, format, frame.size, self.steps.quality(), data)?;
+        let data =
+            range::within(Stage::Encode.name(), || compress(pixels, format, frame.size, self.steps.quality(), data))?;
         self.steps.made(data.len() - HEADER);
         (self.output)(Ok(Unit { frame, key: true, data, started_us, converted_us, encoded_us: now_us() }));
         Ok(())

@@ -27,6 +27,8 @@ use crate::lease::Slot;
 use crate::pipeline::convert::ToSurface;
 use crate::pipeline::frame::Frame;
 use crate::pipeline::sets::is_key;
+use crate::pipeline::timing::Stage;
+use crate::range;
 use crate::wire::message::HEADER;
 use crate::wire::status::Cause;
 
@@ -91,7 +93,7 @@ impl Encoder for Nvenc {
         let mut converted_us = started_us;
         let session = self.session.as_mut().expect("open");
         let pending = session.encode(idr, frame.captured_us.0, |surface| {
-            self.convert.write(&frame, surface)?;
+            range::within(Stage::Convert.name(), || self.convert.write(&frame, surface))?;
             converted_us = now_us();
             Ok(())
         })?;
@@ -220,7 +222,7 @@ fn collect(mut collector: Collector, codec: Codec, queue: &Queue, mut output: Ou
     while let Some(job) = queue.take() {
         let Job { frame, pending, started_us, converted_us } = job;
         let unit = queue.check().and_then(|()| {
-            let coded = collector.collect(pending)?;
+            let coded = range::within(Stage::Encode.name(), || collector.collect(pending))?;
             let encoded_us = now_us();
             let mut data = BytesMut::with_capacity(HEADER + coded.len());
             data.resize(HEADER, 0);

@@ -17,6 +17,8 @@ use crate::gpu::picture::Planar;
 use crate::pipeline::convert::ToPlanar;
 use crate::pipeline::frame::{Frame, Size};
 use crate::pipeline::rate::{self, Steps};
+use crate::pipeline::timing::Stage;
+use crate::range;
 use crate::wire::message::HEADER;
 use crate::wire::status::Cause;
 
@@ -62,11 +64,11 @@ impl Encoder for Nvjpeg {
             self.engine = Engine::new(&context.clone(), frame.size)?;
         }
         let Engine { encoder, convert, planar } = &mut self.engine;
-        convert.write(&frame, encoder.stream(), planar)?;
+        range::within(Stage::Convert.name(), || convert.write(&frame, encoder.stream(), planar))?;
         let converted_us = now_us();
         let mut data = BytesMut::with_capacity(HEADER + self.bytes * 3 / 2);
         data.resize(HEADER, 0);
-        encoder.encode(planar, self.steps.quality(), &mut data)?;
+        range::within(Stage::Encode.name(), || encoder.encode(planar, self.steps.quality(), &mut data))?;
         self.bytes = data.len() - HEADER;
         self.steps.made(self.bytes);
         (self.output)(Ok(Unit { frame, key: true, data, started_us, converted_us, encoded_us: now_us() }));

@@ -15,6 +15,8 @@ use crate::clock::now_us;
 use crate::error::{Error, Result};
 use crate::pipeline::convert::ToI420;
 use crate::pipeline::frame::{Frame, Size};
+use crate::pipeline::timing::Stage;
+use crate::range;
 use crate::wire::message::HEADER;
 
 /// OpenH264 refuses more than level 5.2's frame size (H.264 table A-1: MaxFS 36,864 macroblocks).
@@ -55,12 +57,14 @@ impl Encoder for OpenH264 {
         if frame.size != self.config.size {
             return Err(Error::bug(format!("a frame of {} for an encoder of {}", frame.size, self.config.size)));
         }
-        let planes = self.convert.planes(&frame)?;
+        let planes = range::within(Stage::Convert.name(), || self.convert.planes(&frame))?;
         let converted_us = now_us();
         self.last_ms = (self.last_ms + 1).max(frame.captured_us.0 as i64 / 1000);
         let mut data = BytesMut::with_capacity(HEADER + self.bytes);
         data.resize(HEADER, 0);
-        let key = self.raw.encode(planes, self.config.size, self.last_ms, idr, &mut data)?;
+        let key = range::within(Stage::Encode.name(), || {
+            self.raw.encode(planes, self.config.size, self.last_ms, idr, &mut data)
+        })?;
         self.bytes = self.bytes.max(data.len() * 5 / 4).min(1 << 20);
         (self.output)(Ok(Unit { frame, key, data, started_us, converted_us, encoded_us: now_us() }));
         Ok(())

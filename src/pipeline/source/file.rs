@@ -8,6 +8,8 @@ use super::{Context, End, Info, Next, Options, Source, y4m};
 use crate::clock::now_us;
 use crate::error::{Error, Result};
 use crate::pipeline::frame::{Frame, PixelFormat};
+use crate::pipeline::timing::Stage;
+use crate::range;
 
 pub struct File {
     name: String,
@@ -80,6 +82,7 @@ impl Source for File {
     }
 
     fn next(&mut self, context: &Context) -> Result<Next> {
+        let _range = range::open(Stage::Capture.name());
         let began_us = now_us();
         let mut pixels = context.pool.take(PixelFormat::I420.bytes(self.header.size));
         if !self.read(&mut pixels)? {

@@ -8,6 +8,8 @@ use crate::clock::{now_us, wall_ms};
 use crate::error::{Error, Result};
 use crate::gpu::cuda;
 use crate::pipeline::frame::{Frame, PixelFormat, Pixels, Range, Size};
+use crate::pipeline::timing::Stage;
+use crate::range;
 
 pub struct SceneSource {
     scene: Scene,
@@ -131,6 +133,7 @@ impl Source for SceneSource {
             self.scene.input(&input.event);
             self.view = input.view;
         }
+        let _range = range::open(Stage::Capture.name());
         let began_us = now_us();
         if !self.scene.draw(began_us, wall_ms())? {
             return Ok(Next::Unchanged);
