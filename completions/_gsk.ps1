@@ -42,6 +42,7 @@ Register-ArgumentCompleter -Native -CommandName 'gsk' -ScriptBlock {
             [CompletionResult]::new('verify-gl', 'verify-gl', [CompletionResultType]::ParameterValue, 'Proves that OpenGL''s pixels reach CUDA on this host, byte for byte, or says which step fails and what to do')
             [CompletionResult]::new('view', 'view', [CompletionResultType]::ParameterValue, 'Watch a worker without a browser, and measure what arrives: rates, gaps, latency, joins')
             [CompletionResult]::new('bench', 'bench', [CompletionResultType]::ParameterValue, 'Where every millisecond goes, from capture to a viewer''s hands, and a gate for CI')
+            [CompletionResult]::new('train-nvtx', 'train-nvtx', [CompletionResultType]::ParameterValue, 'Profile a training program with nsys and NVTX ranges, or a built-in training run, and sum up its ranges')
             [CompletionResult]::new('nsight', 'nsight', [CompletionResultType]::ParameterValue, 'Nsight Streamer: the windows of Nsight Systems or Nsight Compute in a browser, over a folder of reports')
             [CompletionResult]::new('isaac', 'isaac', [CompletionResultType]::ParameterValue, 'Isaac Sim: headless instances that stream, each with its ports, its GPU and its caches')
             [CompletionResult]::new('help', 'help', [CompletionResultType]::ParameterValue, 'Print this message or the help of the given subcommand(s)')
@@ -246,6 +247,31 @@ Register-ArgumentCompleter -Native -CommandName 'gsk' -ScriptBlock {
             [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'When to colour; NO_COLOR is heeded [default: auto]')
             [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'Settings file to read in place of ./gsk.yaml; it is trusted with programs and addresses')
             [CompletionResult]::new('--budget', '--budget', [CompletionResultType]::ParameterName, 'Exit 1 where a stage misses its target of the budget')
+            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Short for --format json')
+            [CompletionResult]::new('--csv', '--csv', [CompletionResultType]::ParameterName, 'Short for --format csv')
+            [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Say only what failed')
+            [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'Say only what failed')
+            [CompletionResult]::new('-v', '-v', [CompletionResultType]::ParameterName, 'Log more; twice for everything')
+            [CompletionResult]::new('--verbose', '--verbose', [CompletionResultType]::ParameterName, 'Log more; twice for everything')
+            [CompletionResult]::new('--print-config', '--print-config', [CompletionResultType]::ParameterName, 'Print every setting and where it came from, and end')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            break
+        }
+        'gsk;train-nvtx' {
+            [CompletionResult]::new('--output-dir', '--output-dir', [CompletionResultType]::ParameterName, 'Folder of reports, traces and manifests, made where it is not [default: profiling_output]')
+            [CompletionResult]::new('--nsys', '--nsys', [CompletionResultType]::ParameterName, 'The nsys to use: a file, a folder, or a name on the PATH [default: NSYS_PATH, the PATH, where it is installed]')
+            [CompletionResult]::new('--no-nsys', '--no-nsys', [CompletionResultType]::ParameterName, 'Run without nsys; of the built-in run gsk then collects the ranges itself')
+            [CompletionResult]::new('--cublas', '--cublas', [CompletionResultType]::ParameterName, 'Trace cuBLAS too')
+            [CompletionResult]::new('--cudnn', '--cudnn', [CompletionResultType]::ParameterName, 'Trace cuDNN too')
+            [CompletionResult]::new('--capture-range', '--capture-range', [CompletionResultType]::ParameterName, 'Collect only between cudaProfilerStart and -Stop (cuda), or in the first range of a name (nvtx:RANGE[@DOMAIN]); the program runs on behind it [default: none]')
+            [CompletionResult]::new('--nsys-arg', '--nsys-arg', [CompletionResultType]::ParameterName, 'Hand on to ''nsys profile'', such as --nsys-arg=--sample=process-tree; may be repeated. Replaces gsk''s own option of that name')
+            [CompletionResult]::new('--stamp', '--stamp', [CompletionResultType]::ParameterName, 'In the run''s file names, in place of the time: as for JOB. A name that is taken is refused')
+            [CompletionResult]::new('--format', '--format', [CompletionResultType]::ParameterName, 'How to print data [default: table]')
+            [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'When to colour; NO_COLOR is heeded [default: auto]')
+            [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'Settings file to read in place of ./gsk.yaml; it is trusted with programs and addresses')
+            [CompletionResult]::new('--list', '--list', [CompletionResultType]::ParameterName, 'Show the runs so far, newest first')
+            [CompletionResult]::new('--force', '--force', [CompletionResultType]::ParameterName, 'Overwrite the run of the same --stamp')
             [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Short for --format json')
             [CompletionResult]::new('--csv', '--csv', [CompletionResultType]::ParameterName, 'Short for --format csv')
             [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Say only what failed')
@@ -606,6 +632,7 @@ Register-ArgumentCompleter -Native -CommandName 'gsk' -ScriptBlock {
             [CompletionResult]::new('verify-gl', 'verify-gl', [CompletionResultType]::ParameterValue, 'Proves that OpenGL''s pixels reach CUDA on this host, byte for byte, or says which step fails and what to do')
             [CompletionResult]::new('view', 'view', [CompletionResultType]::ParameterValue, 'Watch a worker without a browser, and measure what arrives: rates, gaps, latency, joins')
             [CompletionResult]::new('bench', 'bench', [CompletionResultType]::ParameterValue, 'Where every millisecond goes, from capture to a viewer''s hands, and a gate for CI')
+            [CompletionResult]::new('train-nvtx', 'train-nvtx', [CompletionResultType]::ParameterValue, 'Profile a training program with nsys and NVTX ranges, or a built-in training run, and sum up its ranges')
             [CompletionResult]::new('nsight', 'nsight', [CompletionResultType]::ParameterValue, 'Nsight Streamer: the windows of Nsight Systems or Nsight Compute in a browser, over a folder of reports')
             [CompletionResult]::new('isaac', 'isaac', [CompletionResultType]::ParameterValue, 'Isaac Sim: headless instances that stream, each with its ports, its GPU and its caches')
             [CompletionResult]::new('help', 'help', [CompletionResultType]::ParameterValue, 'Print this message or the help of the given subcommand(s)')
@@ -634,6 +661,9 @@ Register-ArgumentCompleter -Native -CommandName 'gsk' -ScriptBlock {
             break
         }
         'gsk;help;bench' {
+            break
+        }
+        'gsk;help;train-nvtx' {
             break
         }
         'gsk;help;nsight' {

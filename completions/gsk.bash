@@ -215,7 +215,7 @@ _gsk() {
 
     case "${cmd}" in
         gsk)
-            opts="-q -v -h -V --format --color --json --csv --quiet --verbose --config --print-config --help --version serve lease nvenc-status cleanup verify-gl view bench nsight isaac help"
+            opts="-q -v -h -V --format --color --json --csv --quiet --verbose --config --print-config --help --version serve lease nvenc-status cleanup verify-gl view bench train-nvtx nsight isaac help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -381,7 +381,7 @@ _gsk() {
             return 0
             ;;
         gsk__subcmd__help)
-            opts="serve lease nvenc-status cleanup verify-gl view bench nsight isaac help"
+            opts="serve lease nvenc-status cleanup verify-gl view bench train-nvtx nsight isaac help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

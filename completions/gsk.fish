@@ -46,6 +46,7 @@ complete -c gsk -n "__fish_gsk_needs_command" -f -a "cleanup" -d 'What dead owne
 complete -c gsk -n "__fish_gsk_needs_command" -f -a "verify-gl" -d 'Proves that OpenGL\'s pixels reach CUDA on this host, byte for byte, or says which step fails and what to do'
 complete -c gsk -n "__fish_gsk_needs_command" -f -a "view" -d 'Watch a worker without a browser, and measure what arrives: rates, gaps, latency, joins'
 complete -c gsk -n "__fish_gsk_needs_command" -f -a "bench" -d 'Where every millisecond goes, from capture to a viewer\'s hands, and a gate for CI'
+complete -c gsk -n "__fish_gsk_needs_command" -f -a "train-nvtx" -d 'Profile a training program with nsys and NVTX ranges, or a built-in training run, and sum up its ranges'
 complete -c gsk -n "__fish_gsk_needs_command" -f -a "nsight" -d 'Nsight Streamer: the windows of Nsight Systems or Nsight Compute in a browser, over a folder of reports'
 complete -c gsk -n "__fish_gsk_needs_command" -f -a "isaac" -d 'Isaac Sim: headless instances that stream, each with its ports, its GPU and its caches'
 complete -c gsk -n "__fish_gsk_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
@@ -311,6 +312,33 @@ complete -c gsk -n "__fish_gsk_using_subcommand bench" -s q -l quiet -d 'Say onl
 complete -c gsk -n "__fish_gsk_using_subcommand bench" -s v -l verbose -d 'Log more; twice for everything'
 complete -c gsk -n "__fish_gsk_using_subcommand bench" -l print-config -d 'Print every setting and where it came from, and end'
 complete -c gsk -n "__fish_gsk_using_subcommand bench" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c gsk -n "__fish_gsk_using_subcommand train-nvtx" -l output-dir -d 'Folder of reports, traces and manifests, made where it is not [default: profiling_output]' -r -F
+complete -c gsk -n "__fish_gsk_using_subcommand train-nvtx" -l nsys -d 'The nsys to use: a file, a folder, or a name on the PATH [default: NSYS_PATH, the PATH, where it is installed]' -r
+complete -c gsk -n "__fish_gsk_using_subcommand train-nvtx" -l no-nsys -d 'Run without nsys; of the built-in run gsk then collects the ranges itself' -r -f -a "true\t''
+false\t''"
+complete -c gsk -n "__fish_gsk_using_subcommand train-nvtx" -l cublas -d 'Trace cuBLAS too' -r -f -a "true\t''
+false\t''"
+complete -c gsk -n "__fish_gsk_using_subcommand train-nvtx" -l cudnn -d 'Trace cuDNN too' -r -f -a "true\t''
+false\t''"
+complete -c gsk -n "__fish_gsk_using_subcommand train-nvtx" -l capture-range -d 'Collect only between cudaProfilerStart and -Stop (cuda), or in the first range of a name (nvtx:RANGE[@DOMAIN]); the program runs on behind it [default: none]' -r
+complete -c gsk -n "__fish_gsk_using_subcommand train-nvtx" -l nsys-arg -d 'Hand on to \'nsys profile\', such as --nsys-arg=--sample=process-tree; may be repeated. Replaces gsk\'s own option of that name' -r
+complete -c gsk -n "__fish_gsk_using_subcommand train-nvtx" -l stamp -d 'In the run\'s file names, in place of the time: as for JOB. A name that is taken is refused' -r
+complete -c gsk -n "__fish_gsk_using_subcommand train-nvtx" -l format -d 'How to print data [default: table]' -r -f -a "table\t'For people: aligned columns'
+json\t'One indented document'
+jsonl\t'One document a line'
+csv\t'RFC 4180, with a heading line; several tables are told apart by the first column'"
+complete -c gsk -n "__fish_gsk_using_subcommand train-nvtx" -l color -d 'When to colour; NO_COLOR is heeded [default: auto]' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set or TERM is "dumb"'
+always\t'Wherever it goes'
+never\t'Not at all'"
+complete -c gsk -n "__fish_gsk_using_subcommand train-nvtx" -l config -d 'Settings file to read in place of ./gsk.yaml; it is trusted with programs and addresses' -r -F
+complete -c gsk -n "__fish_gsk_using_subcommand train-nvtx" -l list -d 'Show the runs so far, newest first'
+complete -c gsk -n "__fish_gsk_using_subcommand train-nvtx" -l force -d 'Overwrite the run of the same --stamp'
+complete -c gsk -n "__fish_gsk_using_subcommand train-nvtx" -l json -d 'Short for --format json'
+complete -c gsk -n "__fish_gsk_using_subcommand train-nvtx" -l csv -d 'Short for --format csv'
+complete -c gsk -n "__fish_gsk_using_subcommand train-nvtx" -s q -l quiet -d 'Say only what failed'
+complete -c gsk -n "__fish_gsk_using_subcommand train-nvtx" -s v -l verbose -d 'Log more; twice for everything'
+complete -c gsk -n "__fish_gsk_using_subcommand train-nvtx" -l print-config -d 'Print every setting and where it came from, and end'
+complete -c gsk -n "__fish_gsk_using_subcommand train-nvtx" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c gsk -n "__fish_gsk_using_subcommand nsight; and not __fish_seen_subcommand_from start stop status logs open help" -l format -d 'How to print data [default: table]' -r -f -a "table\t'For people: aligned columns'
 json\t'One indented document'
 jsonl\t'One document a line'
@@ -600,16 +628,17 @@ complete -c gsk -n "__fish_gsk_using_subcommand isaac; and __fish_seen_subcomman
 complete -c gsk -n "__fish_gsk_using_subcommand isaac; and __fish_seen_subcommand_from help" -f -a "logs" -d 'What an instance has written'
 complete -c gsk -n "__fish_gsk_using_subcommand isaac; and __fish_seen_subcommand_from help" -f -a "cleanup" -d 'List instances that have ended, and with --remove remove them'
 complete -c gsk -n "__fish_gsk_using_subcommand isaac; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
-complete -c gsk -n "__fish_gsk_using_subcommand help; and not __fish_seen_subcommand_from serve lease nvenc-status cleanup verify-gl view bench nsight isaac help" -f -a "serve" -d 'Stream a source to browsers: captured and encoded once, watched by many'
-complete -c gsk -n "__fish_gsk_using_subcommand help; and not __fish_seen_subcommand_from serve lease nvenc-status cleanup verify-gl view bench nsight isaac help" -f -a "lease" -d 'The machine\'s encoder slots, for programs that are not gsk'
-complete -c gsk -n "__fish_gsk_using_subcommand help; and not __fish_seen_subcommand_from serve lease nvenc-status cleanup verify-gl view bench nsight isaac help" -f -a "nvenc-status" -d 'Who holds the encoder sessions, how many there are, and what each worker does and why'
-complete -c gsk -n "__fish_gsk_using_subcommand help; and not __fish_seen_subcommand_from serve lease nvenc-status cleanup verify-gl view bench nsight isaac help" -f -a "cleanup" -d 'What dead owners left of encoder slots: says what it is and, where asked to, cleans it up'
-complete -c gsk -n "__fish_gsk_using_subcommand help; and not __fish_seen_subcommand_from serve lease nvenc-status cleanup verify-gl view bench nsight isaac help" -f -a "verify-gl" -d 'Proves that OpenGL\'s pixels reach CUDA on this host, byte for byte, or says which step fails and what to do'
-complete -c gsk -n "__fish_gsk_using_subcommand help; and not __fish_seen_subcommand_from serve lease nvenc-status cleanup verify-gl view bench nsight isaac help" -f -a "view" -d 'Watch a worker without a browser, and measure what arrives: rates, gaps, latency, joins'
-complete -c gsk -n "__fish_gsk_using_subcommand help; and not __fish_seen_subcommand_from serve lease nvenc-status cleanup verify-gl view bench nsight isaac help" -f -a "bench" -d 'Where every millisecond goes, from capture to a viewer\'s hands, and a gate for CI'
-complete -c gsk -n "__fish_gsk_using_subcommand help; and not __fish_seen_subcommand_from serve lease nvenc-status cleanup verify-gl view bench nsight isaac help" -f -a "nsight" -d 'Nsight Streamer: the windows of Nsight Systems or Nsight Compute in a browser, over a folder of reports'
-complete -c gsk -n "__fish_gsk_using_subcommand help; and not __fish_seen_subcommand_from serve lease nvenc-status cleanup verify-gl view bench nsight isaac help" -f -a "isaac" -d 'Isaac Sim: headless instances that stream, each with its ports, its GPU and its caches'
-complete -c gsk -n "__fish_gsk_using_subcommand help; and not __fish_seen_subcommand_from serve lease nvenc-status cleanup verify-gl view bench nsight isaac help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c gsk -n "__fish_gsk_using_subcommand help; and not __fish_seen_subcommand_from serve lease nvenc-status cleanup verify-gl view bench train-nvtx nsight isaac help" -f -a "serve" -d 'Stream a source to browsers: captured and encoded once, watched by many'
+complete -c gsk -n "__fish_gsk_using_subcommand help; and not __fish_seen_subcommand_from serve lease nvenc-status cleanup verify-gl view bench train-nvtx nsight isaac help" -f -a "lease" -d 'The machine\'s encoder slots, for programs that are not gsk'
+complete -c gsk -n "__fish_gsk_using_subcommand help; and not __fish_seen_subcommand_from serve lease nvenc-status cleanup verify-gl view bench train-nvtx nsight isaac help" -f -a "nvenc-status" -d 'Who holds the encoder sessions, how many there are, and what each worker does and why'
+complete -c gsk -n "__fish_gsk_using_subcommand help; and not __fish_seen_subcommand_from serve lease nvenc-status cleanup verify-gl view bench train-nvtx nsight isaac help" -f -a "cleanup" -d 'What dead owners left of encoder slots: says what it is and, where asked to, cleans it up'
+complete -c gsk -n "__fish_gsk_using_subcommand help; and not __fish_seen_subcommand_from serve lease nvenc-status cleanup verify-gl view bench train-nvtx nsight isaac help" -f -a "verify-gl" -d 'Proves that OpenGL\'s pixels reach CUDA on this host, byte for byte, or says which step fails and what to do'
+complete -c gsk -n "__fish_gsk_using_subcommand help; and not __fish_seen_subcommand_from serve lease nvenc-status cleanup verify-gl view bench train-nvtx nsight isaac help" -f -a "view" -d 'Watch a worker without a browser, and measure what arrives: rates, gaps, latency, joins'
+complete -c gsk -n "__fish_gsk_using_subcommand help; and not __fish_seen_subcommand_from serve lease nvenc-status cleanup verify-gl view bench train-nvtx nsight isaac help" -f -a "bench" -d 'Where every millisecond goes, from capture to a viewer\'s hands, and a gate for CI'
+complete -c gsk -n "__fish_gsk_using_subcommand help; and not __fish_seen_subcommand_from serve lease nvenc-status cleanup verify-gl view bench train-nvtx nsight isaac help" -f -a "train-nvtx" -d 'Profile a training program with nsys and NVTX ranges, or a built-in training run, and sum up its ranges'
+complete -c gsk -n "__fish_gsk_using_subcommand help; and not __fish_seen_subcommand_from serve lease nvenc-status cleanup verify-gl view bench train-nvtx nsight isaac help" -f -a "nsight" -d 'Nsight Streamer: the windows of Nsight Systems or Nsight Compute in a browser, over a folder of reports'
+complete -c gsk -n "__fish_gsk_using_subcommand help; and not __fish_seen_subcommand_from serve lease nvenc-status cleanup verify-gl view bench train-nvtx nsight isaac help" -f -a "isaac" -d 'Isaac Sim: headless instances that stream, each with its ports, its GPU and its caches'
+complete -c gsk -n "__fish_gsk_using_subcommand help; and not __fish_seen_subcommand_from serve lease nvenc-status cleanup verify-gl view bench train-nvtx nsight isaac help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c gsk -n "__fish_gsk_using_subcommand help; and __fish_seen_subcommand_from lease" -f -a "run" -d 'Run an encoder program, such as ffmpeg with h264_nvenc, with one of the machine\'s encoder slots'
 complete -c gsk -n "__fish_gsk_using_subcommand help; and __fish_seen_subcommand_from nsight" -f -a "start" -d 'Start it, and say where to look: page, password, tunnel, reports'
 complete -c gsk -n "__fish_gsk_using_subcommand help; and __fish_seen_subcommand_from nsight" -f -a "stop" -d 'Stop and remove it; other programs\' containers are left alone'
