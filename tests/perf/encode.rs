@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use gsk::clock::now_us;
 use gsk::error::Error;
 use gsk::pipeline::encode;
-use gsk::pipeline::frame::{Frame, PixelFormat, Pixels, Pool};
+use gsk::pipeline::frame::{Frame, PixelFormat, Pool};
 use gsk::pipeline::rate::Quality;
 use gsk::pipeline::source::y4m;
 use gsk::wire::message::HEADER;
@@ -28,17 +28,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut line = Vec::new();
     from.read_until(b'\n', &mut line)?;
     let header = y4m::Header::parse(line.trim_ascii_end())?;
-    let pool = Pool::default();
-    let mut frames = Vec::new();
-    loop {
-        line.clear();
-        if from.read_until(b'\n', &mut line)? == 0 {
-            break;
-        }
-        let mut pixels = pool.take(PixelFormat::I420.bytes(header.size));
-        from.read_exact(&mut pixels)?;
-        frames.push(Arc::new(pixels));
-    }
     let done = Arc::new(Mutex::new((File::create(to)?, Vec::new(), 0usize)));
     let slots = encode::Slots::new(None, encode::WhenFull::Refuse, "perf-encode".into(), args[1].clone());
     let choice = <encode::Choice as clap::ValueEnum>::from_str(backend, true)?;
@@ -62,21 +51,30 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         })
     };
     let (mut encoder, _) = encode::open(choice, &config, &slots, encode::Past::default(), sink).map_err(Error::from)?;
-    let mut cpu = 0;
-    for (sequence, pixels) in frames.iter().enumerate() {
-        let at = (sequence as f64 * 1e6 / header.fps) as u64;
+    let pool = Pool::default();
+    let (mut cpu, mut frames) = (0, 0u64);
+    // Each frame is read right before it is encoded, as a pipe's is and FFmpeg's: what it is made of lies in the caches.
+    loop {
+        line.clear();
+        if from.read_until(b'\n', &mut line)? == 0 {
+            break;
+        }
+        let mut pixels = pool.take(PixelFormat::I420.bytes(header.size));
+        from.read_exact(&mut pixels)?;
+        let at = (frames as f64 * 1e6 / header.fps) as u64;
         let frame = Frame {
-            sequence: sequence as u64,
+            sequence: frames,
             size: header.size,
             format: PixelFormat::I420,
             range: header.range,
             captured_us: (at, at),
             view: 0,
-            pixels: Pixels::Host(pixels.clone()),
+            pixels: pixels.into(),
         };
         let before = cpu_us();
-        encoder.submit(frame, sequence == 0)?;
+        encoder.submit(frame, frames == 0)?;
         cpu += cpu_us() - before;
+        frames += 1;
     }
     let began = now_us();
     drop(encoder);
@@ -85,12 +83,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let pick = |q: f64| done.1[((done.1.len() - 1) as f64 * q) as usize] as f64 / 1e3;
     println!(
         "{{\"backend\":\"{backend}\",\"frames\":{},\"cpu_ms\":{:.3},\"p50_ms\":{:.3},\"p99_ms\":{:.3},\"max_ms\":{:.3},\"kbps\":{:.0},\"close_ms\":{:.3}}}",
-        frames.len(),
-        cpu as f64 / 1e3 / frames.len() as f64,
+        frames,
+        cpu as f64 / 1e3 / frames as f64,
         pick(0.5),
         pick(0.99),
         pick(1.0),
-        done.2 as f64 * 8.0 * header.fps / frames.len() as f64 / 1e3,
+        done.2 as f64 * 8.0 * header.fps / frames as f64 / 1e3,
         (now_us() - began) as f64 / 1e3
     );
     Ok(())
