@@ -40,6 +40,7 @@ pub mod egl;
 pub mod gl;
 pub mod interop;
 mod kernel;
+mod library;
 pub mod memory;
 pub mod nvdec;
 pub mod nvenc;

@@ -68,44 +68,23 @@ type Create = unsafe extern "C" fn(*mut c_void, *mut *mut c_void, *mut c_void) -
 type Destroy = unsafe extern "C" fn(*mut c_void) -> Status;
 type Set = unsafe extern "C" fn(*mut c_void, c_int, *mut c_void) -> Status;
 
-/// Declares the functions that are used, by their names in nvjpeg.h.
-macro_rules! functions {
-    ($($name:ident: $type:ty),+ $(,)?) => {
-        #[allow(non_snake_case)]
-        struct Functions { $($name: $type),+ }
-
-        impl Functions {
-            /// The first name that the library lacks is the error.
-            ///
-            /// # Safety
-            /// The library is nvJPEG.
-            unsafe fn load(library: &Library) -> Result<Functions, &'static str> {
-                // SAFETY: the types are those of nvjpeg.h, with numbers for enums of the same size.
-                unsafe {
-                    Ok(Functions {
-                        $($name: *library.get(concat!(stringify!($name), "\0").as_bytes()).map_err(|_| stringify!($name))?),+
-                    })
-                }
-            }
-        }
-    };
-}
-
-functions! {
-    nvjpegGetProperty: unsafe extern "C" fn(c_int, *mut c_int) -> Status,
-    nvjpegCreateSimple: unsafe extern "C" fn(*mut *mut c_void) -> Status,
-    nvjpegDestroy: Destroy,
-    nvjpegEncoderStateCreate: Create,
-    nvjpegEncoderStateDestroy: Destroy,
-    nvjpegEncoderParamsCreate: Create,
-    nvjpegEncoderParamsDestroy: Destroy,
-    nvjpegEncoderParamsSetQuality: Set,
-    nvjpegEncoderParamsSetOptimizedHuffman: Set,
-    nvjpegEncoderParamsSetSamplingFactors: Set,
-    nvjpegEncodeYUV:
-        unsafe extern "C" fn(*mut c_void, *mut c_void, *mut c_void, *const Image, c_int, c_int, c_int, *mut c_void) -> Status,
-    nvjpegEncodeRetrieveBitstream:
-        unsafe extern "C" fn(*mut c_void, *mut c_void, *mut u8, *mut usize, *mut c_void) -> Status,
+crate::gpu::library::functions! {
+    struct Functions {
+        nvjpegGetProperty: unsafe extern "C" fn(c_int, *mut c_int) -> Status,
+        nvjpegCreateSimple: unsafe extern "C" fn(*mut *mut c_void) -> Status,
+        nvjpegDestroy: Destroy,
+        nvjpegEncoderStateCreate: Create,
+        nvjpegEncoderStateDestroy: Destroy,
+        nvjpegEncoderParamsCreate: Create,
+        nvjpegEncoderParamsDestroy: Destroy,
+        nvjpegEncoderParamsSetQuality: Set,
+        nvjpegEncoderParamsSetOptimizedHuffman: Set,
+        nvjpegEncoderParamsSetSamplingFactors: Set,
+        nvjpegEncodeYUV:
+            unsafe extern "C" fn(*mut c_void, *mut c_void, *mut c_void, *const Image, c_int, c_int, c_int, *mut c_void) -> Status,
+        nvjpegEncodeRetrieveBitstream:
+            unsafe extern "C" fn(*mut c_void, *mut c_void, *mut u8, *mut usize, *mut c_void) -> Status,
+    }
 }
 
 /// The loaded library.

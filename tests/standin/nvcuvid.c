@@ -4,12 +4,12 @@
  * and the log says so. A parser calls back on the thread that feeds it. Without CUVID_PKT_ENDOFPICTURE a picture waits for
  * the next packet, as the driver's does. */
 #define _GNU_SOURCE
-#include <dlfcn.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "nvcuvid_abi.h"
+#include "entry.h"
 #include "reader.h"
 #include "scene.h"
 
@@ -72,40 +72,9 @@ static void __attribute__((constructor)) begin(void) {
     pthread_mutex_init(&mutex, &attributes);
 }
 
-static int violation(const char *function, int code, const char *what) {
-    scene_log("violation", "function=%s code=%d what=\"%s\"", function, code, what);
-    return code;
-}
-
-#define REQUIRE(condition, code, what)                            \
-    do {                                                          \
-        if (!(condition)) return violation(__func__, code, what); \
-    } while (0)
-
-static void unlock(pthread_mutex_t **held) {
-    pthread_mutex_unlock(*held);
-}
-
-/* Counts the call, and locks the library until the scope ends. */
-#define BEGIN()                                                                  \
-    int refusal;                                                                 \
-    if (scene_refuses(__func__, NO_DEVICE, &refusal)) return refusal;            \
-    __attribute__((cleanup(unlock), unused)) pthread_mutex_t *held = (pthread_mutex_lock(&mutex), &mutex)
+#define BEGIN() BEGIN_OR(NO_DEVICE)
 
 /* --- the other library --- */
-
-static void *cuda_symbol(const char *name) {
-    void *library = dlopen("libcuda.so.1", RTLD_LAZY | RTLD_NOLOAD);
-    void *symbol = library ? dlsym(library, name) : NULL;
-    if (library) dlclose(library);
-    return symbol;
-}
-
-/* The context that is current on this thread, or NULL. */
-static void *current(void) {
-    void *(*look)(void) = (void *(*)(void))cuda_symbol("standin_current_context");
-    return look ? look() : NULL;
-}
 
 static const struct board *board_of(void *context) {
     int (*board)(const void *) = (int (*)(const void *))cuda_symbol("standin_context_board");

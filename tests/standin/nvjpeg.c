@@ -1,11 +1,11 @@
 /* libnvjpeg.so.12 as the scene has it: the encoder's functions, as nvjpeg.h of 12.4 declares them. Pictures are read from
  * memory of the stand-in libcuda alone. */
 #define _GNU_SOURCE
-#include <dlfcn.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "entry.h"
 #include "jpeg.h"
 #include "scene.h"
 
@@ -36,40 +36,9 @@ struct image {
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static struct item *items;
 
-static int violation(const char *function, int code, const char *what) {
-    scene_log("violation", "function=%s code=%d what=\"%s\"", function, code, what);
-    return code;
-}
-
-#define REQUIRE(condition, code, what)                            \
-    do {                                                          \
-        if (!(condition)) return violation(__func__, code, what); \
-    } while (0)
-
-static void unlock(pthread_mutex_t **held) {
-    pthread_mutex_unlock(*held);
-}
-
-/* Counts the call, and locks the library until the scope ends. */
-#define BEGIN()                                                                                      \
-    int refusal;                                                                                     \
-    if (scene_refuses(__func__, ARCH_MISMATCH, &refusal)) return refusal;                            \
-    __attribute__((cleanup(unlock), unused)) pthread_mutex_t *held = (pthread_mutex_lock(&mutex), &mutex)
+#define BEGIN() BEGIN_OR(ARCH_MISMATCH)
 
 /* --- the other library --- */
-
-static void *cuda_symbol(const char *name) {
-    void *library = dlopen("libcuda.so.1", RTLD_LAZY | RTLD_NOLOAD);
-    void *symbol = library ? dlsym(library, name) : NULL;
-    if (library) dlclose(library);
-    return symbol;
-}
-
-/* The context that is current on this thread, or NULL. */
-static void *current(void) {
-    void *(*look)(void) = (void *(*)(void))cuda_symbol("standin_current_context");
-    return look ? look() : NULL;
-}
 
 /* Whether these bytes are memory of the current context's device. */
 static bool cuda_holds(const void *address, size_t size) {

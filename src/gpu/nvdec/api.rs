@@ -30,41 +30,20 @@ pub(super) use self::nvcuvid::{
     CUVIDEOFORMAT as Format, CUVIDPARSERPARAMS as ParserParams, CUvideoparser as RawParser,
 };
 
-/// Declares the functions that are used, by their names in cuviddec.h and nvcuvid.h.
-macro_rules! functions {
-    ($($name:ident: $type:ty),+ $(,)?) => {
-        #[allow(non_snake_case)]
-        pub(super) struct Functions { $(pub(super) $name: $type),+ }
-
-        impl Functions {
-            /// The first name that the library lacks is the error.
-            ///
-            /// # Safety
-            /// The library is NVIDIA's decoder.
-            unsafe fn load(library: &Library) -> Result<Functions, &'static str> {
-                // SAFETY: the types are those of the headers, with a number for the enum of results, which is of the same size.
-                unsafe {
-                    Ok(Functions {
-                        $($name: *library.get(concat!(stringify!($name), "\0").as_bytes()).map_err(|_| stringify!($name))?),+
-                    })
-                }
-            }
-        }
-    };
-}
-
-functions! {
-    cuvidGetDecoderCaps: unsafe extern "C" fn(*mut Caps) -> CUresult,
-    cuvidCreateVideoParser: unsafe extern "C" fn(*mut RawParser, *mut ParserParams) -> CUresult,
-    cuvidParseVideoData: unsafe extern "C" fn(RawParser, *mut Packet) -> CUresult,
-    cuvidDestroyVideoParser: unsafe extern "C" fn(RawParser) -> CUresult,
-    cuvidCreateDecoder: unsafe extern "C" fn(*mut RawDecoder, *mut CreateInfo) -> CUresult,
-    cuvidDecodePicture: unsafe extern "C" fn(RawDecoder, *mut PicParams) -> CUresult,
-    cuvidGetDecodeStatus: unsafe extern "C" fn(RawDecoder, c_int, *mut Status) -> CUresult,
-    cuvidDestroyDecoder: unsafe extern "C" fn(RawDecoder) -> CUresult,
-    cuvidMapVideoFrame64:
-        unsafe extern "C" fn(RawDecoder, c_int, *mut c_ulonglong, *mut c_uint, *mut ProcParams) -> CUresult,
-    cuvidUnmapVideoFrame64: unsafe extern "C" fn(RawDecoder, c_ulonglong) -> CUresult,
+crate::gpu::library::functions! {
+    pub(super) struct Functions {
+        cuvidGetDecoderCaps: unsafe extern "C" fn(*mut Caps) -> CUresult,
+        cuvidCreateVideoParser: unsafe extern "C" fn(*mut RawParser, *mut ParserParams) -> CUresult,
+        cuvidParseVideoData: unsafe extern "C" fn(RawParser, *mut Packet) -> CUresult,
+        cuvidDestroyVideoParser: unsafe extern "C" fn(RawParser) -> CUresult,
+        cuvidCreateDecoder: unsafe extern "C" fn(*mut RawDecoder, *mut CreateInfo) -> CUresult,
+        cuvidDecodePicture: unsafe extern "C" fn(RawDecoder, *mut PicParams) -> CUresult,
+        cuvidGetDecodeStatus: unsafe extern "C" fn(RawDecoder, c_int, *mut Status) -> CUresult,
+        cuvidDestroyDecoder: unsafe extern "C" fn(RawDecoder) -> CUresult,
+        cuvidMapVideoFrame64:
+            unsafe extern "C" fn(RawDecoder, c_int, *mut c_ulonglong, *mut c_uint, *mut ProcParams) -> CUresult,
+        cuvidUnmapVideoFrame64: unsafe extern "C" fn(RawDecoder, c_ulonglong) -> CUresult,
+    }
 }
 
 /// The loaded library.
