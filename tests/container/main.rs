@@ -2,6 +2,8 @@
 
 mod engine;
 mod faults;
+#[path = "../form/mod.rs"]
+mod form;
 mod isaac;
 mod nsight;
 mod registry;

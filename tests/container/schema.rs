@@ -2,21 +2,8 @@
 
 use serde_json::{Value, json};
 
-/// What a value may be.
-enum Form {
-    Bool,
-    Number,
-    Text,
-    /// One of these.
-    Word(&'static [&'static str]),
-    /// Null, or that.
-    Maybe(&'static Form),
-    List(&'static Form),
-    /// An object with exactly these keys.
-    Object(&'static [(&'static str, Form)]),
-}
-
-use Form::*;
+use super::form::Form::{self, *};
+use super::form::fits;
 
 const ENGINE: Form = Object(&[("address", Text), ("from", Text), ("version", Maybe(&Text))]);
 
@@ -75,26 +62,6 @@ const LOG: Form = Object(&[
     ("lines", List(&Object(&[("from", Word(&["stdout", "stderr"])), ("text", Text)]))),
     ("errors", List(&Text)),
 ]);
-
-fn fits(value: &Value, form: &Form, place: &str) {
-    match (form, value) {
-        (Bool, Value::Bool(_)) | (Number, Value::Number(_)) | (Text, Value::String(_)) | (Maybe(_), Value::Null) => {}
-        (Word(words), Value::String(text)) if words.contains(&text.as_str()) => {}
-        (Maybe(form), value) => fits(value, form, place),
-        (List(form), Value::Array(all)) => {
-            all.iter().enumerate().for_each(|(n, value)| fits(value, form, &format!("{place}[{n}]")));
-        }
-        (Object(keys), Value::Object(map)) => {
-            for (key, form) in *keys {
-                let value = map.get(*key).unwrap_or_else(|| panic!("{place} has no {key}"));
-                fits(value, form, &format!("{place}.{key}"));
-            }
-            let more: Vec<&String> = map.keys().filter(|key| keys.iter().all(|(known, _)| known != key)).collect();
-            assert!(more.is_empty(), "{place} has {more:?}, which its schema has not");
-        }
-        _ => panic!("{place} is {value}"),
-    }
-}
 
 /// That a document has the form of `gsk.streams`, version 1.
 pub fn streams(document: &Value) {

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+#[path = "../form/mod.rs"]
+mod form;
 mod hosts;
 mod schema;
 #[path = "../standin/mod.rs"]
