@@ -227,7 +227,8 @@ impl<T: Keys> Schema<T> {
 fn object(values: &impl Serialize) -> Result<Map<String, Value>> {
     match serde_json::to_value(values) {
         Ok(Value::Object(map)) => Ok(map),
-        other => Err(Error::bug("settings are not a list of keys").cause(format!("{other:?}"))),
+        Ok(other) => Err(Error::bug("settings are not a list of keys").cause(other)),
+        Err(error) => Err(Error::usage("a setting cannot be used").cause(error)),
     }
 }
 

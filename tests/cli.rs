@@ -213,6 +213,18 @@ fn each_layer_outranks_those_below() {
 }
 
 #[test]
+fn what_is_not_utf8_is_refused() {
+    use std::os::unix::ffi::OsStrExt;
+    let odd = std::ffi::OsStr::from_bytes(b"\xff");
+    let place = Place::new();
+    for words in [&[][..], &["train-nvtx", "--no-nsys", "1", "4096", "--output-dir"]] {
+        let answer = Answer::from(place.command(words).arg(odd).output().unwrap());
+        assert_eq!((answer.code, answer.out.as_str()), (Some(2), ""), "{words:?}: {answer:?}");
+        assert!(answer.err.contains("error: ") && !answer.err.contains("panicked"), "{words:?}: {answer:?}");
+    }
+}
+
+#[test]
 fn print_config_has_every_value_and_no_secret() {
     let place = Place::new().variable("GSK_TOKEN", "hunter2").variable("GSK_LISTEN", "[::1]:7000");
     let config = place.config(&["--bitrate", "2.5M", "--", "sh", "-c", "x y"]);

@@ -42,7 +42,7 @@ pub struct TrainNvtxArgs {
     pub command: Vec<OsString>,
 
     /// Show the runs so far, newest first
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["epochs", "batch", "job", "workers"])]
     pub list: bool,
 
     /// In the run's file names, in place of the time: as for JOB. A name that is taken is refused

@@ -35,6 +35,8 @@ struct State {
     target: Target,
     /// The first signal that the target was sent.
     sent: Option<Signal>,
+    /// It came to a process of the program.
+    arrived: bool,
     /// The last of all.
     came: Option<Signal>,
     /// The one that made an end of a program that had been asked to end.
@@ -44,7 +46,7 @@ struct State {
 impl Interrupts {
     /// Catches them. They ask what watches [`Interrupts::stop`] to end, until there is a program.
     pub fn catch() -> Result<Arc<Interrupts>> {
-        let state = State { target: Target::Run, sent: None, came: None, forced: None };
+        let state = State { target: Target::Run, sent: None, arrived: false, came: None, forced: None };
         let interrupts = Arc::new(Interrupts { stop: Arc::default(), state: Mutex::new(state) });
         let caught = interrupts.clone();
         signals::each(move |signal| caught.state().take(signal, &caught.stop))?;
@@ -93,24 +95,38 @@ impl State {
             Target::Run if again => exit::by_signal(signal),
             Target::Run => stop.store(true, SeqCst),
             Target::Reader(pid) => send(pid, Signal::KILL),
-            // Its guard then ends what it started.
-            Target::Program(pid) | Target::Nsys(pid) if again => {
-                self.forced = Some(signal);
-                send(pid, Signal::KILL);
+            Target::Program(pid) => {
+                self.pass(pid, family(pid), again, signal);
             }
-            Target::Program(pid) => family(pid).into_iter().for_each(|pid| send(pid, signal)),
             Target::Nsys(nsys) => {
                 let trained = |&pid: &u32| pid != nsys && !is_nsys(pid);
                 let all: Vec<u32> = family(nsys).into_iter().filter(trained).collect();
-                match all.is_empty() {
-                    true => tracing::warn!("nsys starts the program, or writes its report: once more gives it up"),
-                    false => tracing::warn!(
+                let none = all.is_empty();
+                match self.pass(nsys, all, again, signal) {
+                    false => {}
+                    true if none => {
+                        tracing::warn!("nsys starts the program, or writes its report: once more gives it up")
+                    }
+                    true => tracing::warn!(
                         "the program is asked to end; nsys then writes its report: once more gives it up"
                     ),
                 }
-                all.into_iter().for_each(|pid| send(pid, signal));
             }
         }
+    }
+
+    /// Sends it to `all` of a program; but makes an end of `first`, and so of what that started, where an earlier one
+    /// came to some of them, or neither finds any; then it gives `false`.
+    fn pass(&mut self, first: u32, all: Vec<u32>, again: bool, signal: Signal) -> bool {
+        if again && (self.arrived || all.is_empty()) {
+            self.forced = Some(signal);
+            // Its guard then ends what it started.
+            send(first, Signal::KILL);
+            return false;
+        }
+        self.arrived |= !all.is_empty();
+        all.into_iter().for_each(|pid| send(pid, signal));
+        true
     }
 }
 
@@ -120,7 +136,7 @@ pub struct Passing<'a>(&'a Interrupts);
 impl Drop for Passing<'_> {
     fn drop(&mut self) {
         let mut state = self.0.state();
-        (state.target, state.sent) = (Target::Us, None);
+        (state.target, state.sent, state.arrived) = (Target::Us, None, false);
     }
 }
 

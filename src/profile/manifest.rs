@@ -6,6 +6,7 @@ use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use super::nsys::Nsys;
 use super::summary::Row;
@@ -23,6 +24,10 @@ pub const TRACE: &str = ".trace.json";
 pub const RESULT: &str = ".training.json";
 /// What `nsys stats` makes of a report on its way.
 pub const EXPORT: &str = ".sqlite";
+/// All of them.
+const ENDS: [&str; 5] = [MANIFEST, REPORT, TRACE, EXPORT, RESULT];
+/// What follows the names of a run's files while another is about to take its name.
+const ASIDE: &str = ".old";
 
 /// Who collected the ranges.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -104,6 +109,9 @@ pub struct Run {
     /// By name, the longest first; null where nobody collected them, or their report cannot be read.
     pub ranges: Option<Vec<Row>>,
     pub warnings: Vec<String>,
+    /// Why the built-in run broke off.
+    #[serde(skip)]
+    pub errors: Vec<Error>,
 }
 
 impl Run {
@@ -150,6 +158,10 @@ impl Show for Run {
         }
         all
     }
+
+    fn errors(&self) -> &[Error] {
+        &self.errors
+    }
 }
 
 fn ranges(rows: &[Row]) -> Table {
@@ -178,31 +190,39 @@ pub struct Reserved {
     folder: PathBuf,
     name: String,
     kept: bool,
+    /// Ends of the files that had this name, and lie aside.
+    aside: Vec<&'static str>,
 }
 
 impl Reserved {
-    /// Takes `name`; where it is taken, `again` says whether to number it instead. `force`: takes it nevertheless, and what
-    /// was there is gone.
+    /// Takes `name`; where it is taken, `again` says whether to number it instead. `force`: takes it nevertheless, unless the
+    /// run that has it goes on; what was there lies aside until [`Reserved::begun`], and is there again if that never comes.
     pub fn take(folder: &Path, name: &str, again: bool, force: bool) -> Result<Reserved> {
         for number in 1..=1000 {
             let name = if number == 1 { name.to_owned() } else { format!("{name}-{number}") };
-            let reserved = |kept| Reserved { folder: folder.into(), name: name.clone(), kept };
-            let taken = |end: &&str| folder.join(format!("{name}{end}")).symlink_metadata().is_ok();
+            let mut reserved = Reserved { folder: folder.into(), name, kept: true, aside: Vec::new() };
             if force {
-                let old = reserved(true);
-                old.remove();
+                reserved.set_aside()?;
             }
+            let taken = |end: &&str| reserved.file(end).symlink_metadata().is_ok();
             if ![REPORT, TRACE, EXPORT].iter().any(taken) {
-                let manifest = folder.join(format!("{name}{MANIFEST}"));
-                match File::options().write(true).create_new(true).open(&manifest) {
-                    Ok(_) => return Ok(reserved(false)),
+                let manifest = reserved.file(MANIFEST);
+                match File::create_new(&manifest) {
+                    Ok(file) => {
+                        // Until all is known: whose the name is.
+                        let _ = serde_json::to_writer(file, &json!({"process": Process::own()}));
+                        reserved.kept = false;
+                        return Ok(reserved);
+                    }
                     Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
                     Err(error) => {
+                        reserved.put_back();
                         return Err(Error::io(format!("cannot write '{}'", manifest.display()), error)
                             .hint("choose another folder: --output-dir DIR"));
                     }
                 }
             }
+            reserved.put_back();
             if !again {
                 break;
             }
@@ -245,9 +265,40 @@ impl Reserved {
         self.kept = false;
     }
 
-    fn remove(&self) {
-        for end in [MANIFEST, REPORT, TRACE, EXPORT, RESULT] {
-            let _ = fs::remove_file(self.file(end));
+    /// The run goes on: what had its name is gone.
+    pub fn begun(&mut self) {
+        for end in std::mem::take(&mut self.aside) {
+            let _ = fs::remove_file(self.file(&format!("{end}{ASIDE}")));
+        }
+    }
+
+    /// Sets aside the files that have this name, unless theirs is a run that goes on.
+    fn set_aside(&mut self) -> Result<()> {
+        let old = fs::read(self.file(MANIFEST)).ok().and_then(|text| serde_json::from_slice::<Owner>(&text).ok());
+        if old.is_some_and(|old| old.ended.is_none() && old.process.runs()) {
+            return Err(Error::usage(format!("the run '{}' in '{}' goes on", self.name, self.folder.display()))
+                .hint("choose another --stamp, or wait until it has ended"));
+        }
+        for end in ENDS {
+            match fs::rename(self.file(end), self.file(&format!("{end}{ASIDE}"))) {
+                Ok(()) => self.aside.push(end),
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => {
+                    self.put_back();
+                    return Err(Error::io(format!("cannot set '{}' aside", self.file(end).display()), error));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives what lies aside its names again, but for those that another run took meanwhile.
+    fn put_back(&mut self) {
+        for end in std::mem::take(&mut self.aside) {
+            let file = self.file(end);
+            if file.symlink_metadata().is_err() {
+                let _ = fs::rename(self.file(&format!("{end}{ASIDE}")), file);
+            }
         }
     }
 }
@@ -255,7 +306,10 @@ impl Reserved {
 impl Drop for Reserved {
     fn drop(&mut self) {
         if !self.kept {
-            self.remove();
+            for end in ENDS {
+                let _ = fs::remove_file(self.file(end));
+            }
+            self.put_back();
         }
     }
 }
@@ -312,6 +366,13 @@ struct Manifest {
     files: Files,
     program: Option<Vec<String>>,
     training: Option<Training>,
+}
+
+/// Whose a manifest is.
+#[derive(Deserialize)]
+struct Owner {
+    process: Process,
+    ended: Option<String>,
 }
 
 #[derive(Deserialize)]

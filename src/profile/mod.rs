@@ -177,6 +177,7 @@ fn begin(options: &Options, nsys: Option<Nsys>, no_nsys: Option<String>) -> Run 
         training: None,
         ranges: None,
         warnings: Vec::new(),
+        errors: Vec::new(),
     }
 }
 
@@ -222,6 +223,7 @@ impl Profiled<'_> {
     /// The built-in run in this process, its ranges recorded by ourselves.
     fn here(&self, run: &mut Run, reserved: &mut Reserved) -> Result<Ended> {
         reserved.write(run)?;
+        reserved.begun();
         let recording = Recording::start();
         let stop = self.interrupts.stop();
         let trained = training::run(self.options.training, &stop, |epoch| self.printer.note(&epoch.to_string()));
@@ -236,7 +238,16 @@ impl Profiled<'_> {
         if let Err(error) = written {
             self.warn(run, format!("cannot write '{}': {error}", path.display()));
         }
-        self.keep(run, trained?);
+        match trained {
+            Ok(training) => self.keep(run, training),
+            // What was recorded until then is kept.
+            Err(error) => {
+                self.printer.warn(&error.to_string());
+                let code = error.kind.code() as u8;
+                run.errors.push(error);
+                return Ok(Ended { code, signal: None, words: String::new() });
+            }
+        }
         let signal = self.interrupts.came().map(Signal::as_raw);
         Ok(Ended { code: 0, signal, words: String::new() })
     }
@@ -259,17 +270,17 @@ impl Profiled<'_> {
             true => {
                 let own = std::env::current_exe().map_err(|error| Error::io("cannot find gsk's own file", error))?;
                 argv.push(own.into());
-                argv.extend(training::arguments(self.options.training, result.clone())?.map(Into::into));
+                argv.extend(training::arguments(self.options.training, &result)?);
             }
             false => argv.extend(filled(self.options)),
         }
-        let mut environment =
-            if nsys.is_some() { nsys::environment(&self.options.profile.capture) } else { Vec::new() };
+        let mut environment = if nsys.is_some() { self.options.profile.environment() } else { Vec::new() };
         let names = ["GSK_EPOCHS", "GSK_BATCH", "GSK_JOB", "GSK_WORKERS"];
         environment.extend(names.into_iter().zip(values(self.options).map(|(_, value)| value.into())));
         run.command = Some(words(&argv));
         reserved.write(run)?;
         let mut program = Guarded::apart(&argv, &environment, self.stdout()?)?;
+        reserved.begun();
         let target = if nsys.is_some() { Target::Nsys } else { Target::Program };
         let passing = program.pid().map(|pid| self.interrupts.pass_to(target(pid)));
         let ended = program.wait();
@@ -333,7 +344,8 @@ impl Profiled<'_> {
             return;
         }
         match nsys::ranges(nsys, &report, self.interrupts) {
-            Ok(ranges) => {
+            Ok((ranges, odd)) => {
+                odd.into_iter().for_each(|warning| self.warn(run, warning));
                 if ranges.is_empty() {
                     self.warn(
                         run,

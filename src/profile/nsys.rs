@@ -1,6 +1,6 @@
 //! nsys, the command line of NVIDIA's Nsight Systems: where it is, and what it is told.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::fmt;
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::interrupt::{Interrupts, Target};
 use super::summary::{Reports, Row};
-use crate::child::Guarded;
+use crate::child::{Ended, Guarded};
 use crate::error::{Error, Result};
 
 /// The oldest whose reports have the names that are asked for; before, `nvtx_sum` was `nvtxsum`.
@@ -219,10 +219,11 @@ impl Profile {
                 options.extend([("--capture-range", "nvtx".into()), ("--nvtx-capture", range.clone())]);
             }
         }
-        if self.capture != Capture::All {
-            // By itself nsys ends the program behind the range.
-            options.extend([("--capture-range-end", "stop".into()), ("--kill", "none".into())]);
+        // By itself nsys ends the program behind a range or a --duration.
+        if self.capture != Capture::All || self.replaced("--capture-range") {
+            options.push(("--capture-range-end", "stop".into()));
         }
+        options.push(("--kill", "none".into()));
         options.push(("--force-overwrite", self.force.to_string()));
         options.retain(|(name, _)| !self.replaced(name));
         let mut arguments: Vec<OsString> =
@@ -272,45 +273,67 @@ impl Profile {
         let named = self.more.iter().enumerate().filter(|(_, word)| names.contains(&name(word)));
         named.filter_map(|(at, word)| match word.split_once('=') {
             Some((_, value)) => Some(value),
+            None if name(word).len() < word.len() => word.get(name(word).len()..),
             None => self.more.get(at + 1).map(String::as_str),
         })
     }
+
+    /// What a program is to find in its environment beside ours.
+    pub fn environment(&self) -> Vec<(&'static str, OsString)> {
+        let nvtx = match self.given(&["--capture-range", "-c"]).last() {
+            Some(own) => own == "nvtx",
+            None => matches!(self.capture, Capture::Nvtx(_)),
+        };
+        // Without it nsys knows no range whose name is not registered, as those of PyTorch are not.
+        nvtx.then(|| ("NSYS_NVTX_PROFILER_REGISTER_ONLY", "0".into())).into_iter().collect()
+    }
 }
 
-/// An option's name, without its value.
+/// An option's name, without its value, which may stand right behind a short one.
 fn name(word: &str) -> &str {
-    word.split_once('=').map_or(word, |(name, _)| name)
+    match word.strip_prefix('-').and_then(|rest| rest.chars().next()) {
+        Some(letter) if letter != '-' => &word[..1 + letter.len_utf8()],
+        _ => word.split_once('=').map_or(word, |(name, _)| name),
+    }
 }
 
-/// The ranges of a report; an empty list where it has none.
-pub fn ranges(nsys: &Nsys, report: &Path, interrupts: &Interrupts) -> Result<Vec<Row>> {
+/// The ranges of a report, none where it has none; and what is odd about them.
+pub fn ranges(nsys: &Nsys, report: &Path, interrupts: &Interrupts) -> Result<(Vec<Row>, Vec<String>)> {
     let mut reports = Reports::default();
-    let stats = |name: &str, fresh: bool, read: &mut dyn FnMut(BufReader<&mut dyn Read>) -> std::io::Result<bool>| {
-        let mut argv: Vec<OsString> = vec![nsys.path.clone().into()];
-        argv.extend(["stats", "--report", name, "--format", "csv"].map(Into::into));
-        argv.extend(fresh.then(|| "--force-export=true".into()));
-        argv.push(report.into());
-        let (found, said) = printed(&argv, interrupts, read)?;
-        let empty = said.contains("does not contain");
-        match found || empty {
-            true => Ok(found),
-            false => Err(Error::failed(format!("nsys stats has no report {name}")).cause(said.trim())),
-        }
-    };
+    let mut warnings = Vec::new();
+    let mut stats =
+        |name: &str, fresh: bool, read: &mut dyn FnMut(BufReader<&mut dyn Read>) -> std::io::Result<bool>| {
+            let mut argv: Vec<OsString> = vec![nsys.path.clone().into()];
+            argv.extend(["stats", "--report", name, "--format", "csv"].map(Into::into));
+            argv.extend(fresh.then(|| "--force-export=true".into()));
+            argv.push(report.into());
+            let (found, said, ended) = printed(&argv, interrupts, read)?;
+            if ended.signal.is_some() {
+                return Err(Error::failed(format!("nsys stats {}", ended.words)).cause(said.trim()));
+            }
+            let empty = said.contains("does not contain");
+            if ended.code != 0 && (found || empty) {
+                warnings.push(format!("nsys stats {}: its report {name} may not be whole", ended.words));
+            }
+            match found || empty {
+                true => Ok(found),
+                false => Err(Error::failed(format!("nsys stats has no report {name}")).cause(said.trim())),
+            }
+        };
     if !stats("nvtx_sum", true, &mut |out| reports.sum(out))? {
-        return Ok(Vec::new());
+        return Ok((Vec::new(), warnings));
     }
     stats("nvtx_pushpop_trace", false, &mut |out| reports.trace(out))?;
     stats("nvtx_gpu_proj_sum", false, &mut |out| reports.projected(out))?;
-    Ok(reports.rows())
+    Ok((reports.rows(), warnings))
 }
 
-/// Runs a program and reads what it prints; gives what `read` does, and the last of its words on both streams.
+/// Runs a program and reads what it prints; gives what `read` does, the last of its words on both streams, and how it ended.
 fn printed(
     argv: &[OsString],
     interrupts: &Interrupts,
     read: &mut dyn FnMut(BufReader<&mut dyn Read>) -> std::io::Result<bool>,
-) -> Result<(bool, String)> {
+) -> Result<(bool, String, Ended)> {
     let (mut guarded, stdin, stdout, mut stderr) = Guarded::spawn(argv)?;
     drop(stdin);
     let _passing = guarded.pid().map(|pid| interrupts.pass_to(Target::Reader(pid)));
@@ -323,10 +346,10 @@ fn printed(
     let found = read(BufReader::new(&mut tee));
     // What is behind the table.
     let _ = std::io::copy(&mut tee, &mut std::io::sink());
-    guarded.wait();
+    let ended = guarded.wait();
     let found = found.map_err(|error| Error::io("cannot read what nsys stats prints", error))?;
     let errors = errors.join().unwrap_or_default();
-    Ok((found, format!("{}{}", tee.last.text(), errors.text())))
+    Ok((found, format!("{}{}", tee.last.text(), errors.text()), ended))
 }
 
 /// The last bytes that were written.
@@ -367,15 +390,6 @@ impl<R: Read> Read for Tee<R> {
     }
 }
 
-/// What a program is to find in its environment beside ours, for what nsys is told.
-pub fn environment(capture: &Capture) -> Vec<(&'static str, OsString)> {
-    match capture {
-        // Without it nsys knows no range whose name is not registered, as those of PyTorch are not.
-        Capture::Nvtx(_) => vec![("NSYS_NVTX_PROFILER_REGISTER_ONLY", OsStr::new("0").into())],
-        _ => Vec::new(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -396,6 +410,7 @@ mod tests {
             "--sample=none",
             "--cpuctxsw=none",
             "--cuda-graph-trace=node",
+            "--kill=none",
             "--force-overwrite=false",
             "--output=/tmp/50%%/demo",
         ];
@@ -407,7 +422,9 @@ mod tests {
         }
         let words = told(&Profile { capture: "nvtx:epoch@train".parse().unwrap(), ..profile() });
         assert!(words.contains(&"--capture-range=nvtx".into()) && words.contains(&"--nvtx-capture=epoch@train".into()));
-        assert_eq!(environment(&Capture::Nvtx("epoch".into()))[0].0, "NSYS_NVTX_PROFILER_REGISTER_ONLY");
+        let registered = |profile: Profile| profile.environment().len() == 1;
+        assert!(registered(Profile { capture: Capture::Nvtx("epoch".into()), ..profile() }));
+        assert!(!registered(Profile { capture: Capture::Cuda, ..profile() }) && !registered(profile()));
     }
 
     #[test]
@@ -418,7 +435,20 @@ mod tests {
         assert!(!words.contains(&"--sample=none".into()) && words.contains(&"--duration=10".into()));
         assert!(more(&["-s", "process-tree"]).samples() && more(&["--cpuctxsw=process-tree"]).samples());
         assert!(!more(&["--sample=none"]).samples() && !more(&["-s", "none"]).samples() && !profile().samples());
-        assert!(more(&["--output=x"]).arguments(Path::new("a")).is_err());
+        for word in ["--output=x", "-ofoo", "-o=foo", "-o"] {
+            assert!(more(&[word]).arguments(Path::new("a")).is_err(), "{word}");
+        }
+        let words = told(&more(&["--duration=9"]));
+        assert!(words.contains(&"--kill=none".into()) && !words.iter().any(|word| word.starts_with("--capture")));
+        let words = told(&more(&["--duration=9", "--kill=sigterm"]));
+        assert_eq!(words.iter().filter(|word| word.starts_with("--kill")).count(), 1);
+        for nvtx in [&["--capture-range=nvtx"][..], &["--capture-range", "nvtx"], &["-c", "nvtx"], &["-cnvtx"]] {
+            let own = more(nvtx);
+            assert!(told(&own).contains(&"--capture-range-end=stop".into()), "{nvtx:?}");
+            assert_eq!(own.environment()[0].0, "NSYS_NVTX_PROFILER_REGISTER_ONLY", "{nvtx:?}");
+        }
+        assert!(more(&["-tcuda"]).replaced("--trace") && !more(&["-tcuda"]).traces_nvtx());
+        assert!(more(&["-c", "cudaProfilerApi"]).environment().is_empty());
         let both = Profile { cublas: true, ..more(&["-t", "cuda"]) };
         assert!(both.arguments(Path::new("a")).unwrap_err().hint.unwrap().contains("add cublas"));
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -93,7 +94,6 @@ pub struct Git {
 /// Of the working tree that a folder is in, read from its files: git itself would run what a cloned folder's
 /// configuration says.
 pub fn git(folder: &Path) -> Option<Git> {
-    let text = |path: PathBuf| fs::read_to_string(path).ok().map(|text| text.trim().to_owned());
     let above = folder.ancestors().map(|folder| folder.join(".git")).find(|git| git.exists())?;
     // gitrepository-layout(5): a file in its place names the folder of a work tree.
     let own = match above.is_dir() {
@@ -103,7 +103,7 @@ pub fn git(folder: &Path) -> Option<Git> {
     let common = text(own.join("commondir")).map_or_else(|| own.clone(), |path| own.join(path));
     let head = text(own.join("HEAD"))?;
     let Some(name) = head.strip_prefix("ref:").map(str::trim) else { return commit(&head, None) };
-    if name.split('/').any(|part| part == "..") {
+    if name.starts_with('/') || name.split('/').any(|part| part == "..") {
         return None;
     }
     let packed = || {
@@ -111,6 +111,16 @@ pub fn git(folder: &Path) -> Option<Git> {
         packed.lines().find_map(|line| line.strip_suffix(name)?.strip_suffix(' ').map(str::to_owned))
     };
     commit(&text(common.join(name)).or_else(packed)?, name.strip_prefix("refs/heads/"))
+}
+
+/// The whole of a file that is no longer than git's own are.
+fn text(path: PathBuf) -> Option<String> {
+    const MOST: u64 = 16 << 20;
+    // What is no file, such as a FIFO, may have no end.
+    let size = fs::metadata(&path).ok().filter(|of| of.is_file())?.len();
+    let mut text = String::new();
+    fs::File::open(path).ok()?.take(MOST).read_to_string(&mut text).ok()?;
+    (size < MOST).then(|| text.trim().to_owned())
 }
 
 fn commit(hash: &str, branch: Option<&str>) -> Option<Git> {
@@ -158,7 +168,12 @@ mod tests {
         assert_eq!(git(&dir.path().join("tree")), is(&one, Some("work/on it")));
         put(".git/HEAD", &format!("{two}\n"));
         assert_eq!(git(&deep), is(&two, None));
-        put(".git/HEAD", "ref: ../../etc/passwd\n");
-        assert_eq!(git(&deep), None);
+        put("outside", &format!("{two}\n"));
+        for outside in ["../outside".into(), dir.path().join("outside").display().to_string()] {
+            put(".git/HEAD", &format!("ref: {outside}\n"));
+            assert_eq!(git(&deep), None, "{outside}");
+        }
+        put(".git/HEAD", &format!("{two}\n{}", " ".repeat(16 << 20)));
+        assert_eq!(git(&deep), None, "no file of git's");
     }
 }

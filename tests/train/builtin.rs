@@ -193,6 +193,24 @@ fn a_device_that_fails_is_told_and_the_cpu_learns() {
 }
 
 #[test]
+fn a_run_that_breaks_off_keeps_what_it_recorded() {
+    let place = Place::new();
+    let mut scene = Scene::rtx();
+    scene.fault_from("cuLaunchKernel", 20, 700);
+    let mut command = place.gsk(&["3", "1024", "broken", "0", "--no-nsys", "--json"]);
+    let answer = Answer::of(scene.apply(&mut command).output().unwrap());
+    let document: Value = serde_json::from_str(&answer.out).unwrap_or_else(|error| panic!("{error}: {answer:?}"));
+    assert!(answer.code.is_some_and(|code| code != 0) && answer.err.contains("returned 700"), "{answer:?}");
+    assert_eq!((document["exit_code"].as_i64(), &document["training"]), (answer.code.map(Into::into), &Value::Null));
+    assert!(document["errors"][0].to_string().contains("returned 700"), "{document:#}");
+    assert!(counts(&document)["batch"] >= 1, "{document:#}");
+    assert_eq!(place.manifest(&document), document);
+    let trace = document["files"]["trace"].as_str().unwrap();
+    let text = fs::read(place.path("profiling_output").join(trace)).unwrap();
+    serde_json::from_slice::<Value>(&text).unwrap();
+}
+
+#[test]
 fn what_it_cannot_do_is_refused() {
     let place = Place::new();
     for (words, says) in [
@@ -202,6 +220,7 @@ fn what_it_cannot_do_is_refused() {
         (&["5", "64", "a/b"], "[JOB]"),
         (&["--force"], "--stamp"),
         (&["--list", "--", "true"], "cannot be used with"),
+        (&["--list", "5"], "cannot be used with"),
         (&["--capture-range", "epoch"], "nvtx:RANGE"),
         (&["--nsys", "x", "--no-nsys"], "exclude each other"),
     ] {

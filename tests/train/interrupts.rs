@@ -116,6 +116,28 @@ fn a_slow_nsys_is_waited_for_and_a_second_ctrl_c_gives_it_up() {
     }
 }
 
+#[test]
+fn the_first_ctrl_c_that_finds_the_program_only_asks_it_to_end() {
+    let place = Place::with_nsys();
+    for fifo in ["gate", "nsys-gate"] {
+        rustix::fs::mknodat(rustix::fs::CWD, place.path(fifo), rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+    }
+    let mut command = place.gsk(&["1", "1", "early", "0", "--json", "--", "sh", "-c", CAREFUL]);
+    command.env("NSYS_MODE", "slow-start").env("NSYS_GATE", place.path("nsys-gate"));
+    let mut run = Running::start(command);
+    // Opened once nsys is at it.
+    let mut gate = fs::File::options().write(true).open(place.path("nsys-gate")).unwrap();
+    run.ctrl_c();
+    run.await_word("nsys starts the program");
+    gate.write_all(b"now\n").unwrap();
+    run.await_word("running");
+    run.ctrl_c();
+    let answer = run.end();
+    let document = document(&answer);
+    assert_eq!((answer.code, &document["exit_code"]), (Some(9), &9.into()), "{answer:?}");
+    assert!(document["files"]["report"].is_string() && document["ranges"].is_array(), "{document:#}");
+}
+
 /// Impatience costs no report: nsys, which writes it, is not disturbed.
 #[test]
 fn ctrl_c_behind_the_program_is_for_nobody() {

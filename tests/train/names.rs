@@ -65,6 +65,34 @@ fn nothing_is_overwritten_unless_that_is_asked_for() {
     assert!(place.seen().iter().any(|call| call.contains(&"--force-overwrite=true".into())));
 }
 
+#[test]
+fn a_run_is_overwritten_once_another_has_begun() {
+    let place = Place::with_nsys();
+    let words = |more: &[&'static str]| [&["1", "1", "same", "0", "--stamp", "v1"], more].concat();
+    let (_, first) = place.json(&words(&["--", "true"]));
+    let before = place.files();
+    let answer = place.run(&words(&["--force", "--no-nsys", "--", "no-such-program"]));
+    assert!(answer.code == Some(2) && answer.err.contains("cannot start 'no-such-program'"), "{answer:?}");
+    assert_eq!((place.files(), place.manifest(&first)), (before.clone(), first));
+    let report = place.path("profiling_output/same_1ep_v1.nsys-rep");
+    assert_eq!(fs::read_to_string(&report).unwrap(), "report\n");
+
+    // A run that goes on is not to be had.
+    rustix::fs::mknodat(rustix::fs::CWD, place.path("gate"), rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+    let going_on = ["--force", "--no-nsys", "--json", "--", "sh", "-c", "read -r _ <gate"];
+    let run = place.gsk(&words(&going_on)).spawn().unwrap();
+    // Opened once the program is at it.
+    let gate = fs::File::options().write(true).open(place.path("gate")).unwrap();
+    let answer = place.run(&words(&["--force", "--no-nsys", "--", "true"]));
+    assert!(answer.code == Some(2) && answer.err.contains("the run 'same_1ep_v1' in"), "{answer:?}");
+    drop(gate);
+    let answer = Answer::of(run.wait_with_output().unwrap());
+    let document: Value = serde_json::from_str(&answer.out).unwrap();
+    assert_eq!((answer.code, place.manifest(&document)), (Some(1), document), "{answer:?}");
+    assert_eq!(place.files(), ["same_1ep_v1.run.json"], "of the first run nothing is left");
+    assert_eq!(place.run(&words(&["--force", "--no-nsys", "--", "true"])).code, Some(0));
+}
+
 /// Runs that begin in the same second have names of their own.
 #[test]
 fn runs_at_once_have_names_of_their_own() {

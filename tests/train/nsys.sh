@@ -1,6 +1,7 @@
 #!/bin/sh
 # Stands in for nsys: keeps what it is told in $NSYS_SEEN, runs the program, and writes a report. $NSYS_MODE makes it
-# another: old, no-report, no-nvtx, no-gpu, broken-stats, slow (the report is written once somebody writes to $NSYS_GATE).
+# another: old, no-report, no-nvtx, no-gpu, broken-stats, slow (the report is written once somebody writes to $NSYS_GATE),
+# slow-start (the program begins then), half-stats, killed-stats.
 mode=${NSYS_MODE:-}
 printf '%s\n' "$@" '' >>"$NSYS_SEEN"
 case $1 in
@@ -21,6 +22,7 @@ profile)
         esac
         shift
     done
+    [ "$mode" = slow-start ] && read -r _ <"$NSYS_GATE"
     "$@"
     code=$?
     [ "$mode" = slow ] && read -r _ <"$NSYS_GATE"
@@ -47,7 +49,13 @@ stats)
         echo 'ERROR: the database is locked' >&2
         exit 1
         ;;
-    *) sed "s/REPORT/$base/" "$NSYS_REPORTS/$name.txt" ;;
+    *)
+        sed "s/REPORT/$base/" "$NSYS_REPORTS/$name.txt"
+        case $mode in
+        half-stats) exit 4 ;;
+        killed-stats) kill -KILL $$ ;;
+        esac
+        ;;
     esac
     ;;
 esac

@@ -28,6 +28,7 @@ fn nsys_is_told_what_to_do_and_its_reports_are_summed_up() {
         "--sample=none",
         "--cpuctxsw=none",
         "--cuda-graph-trace=node",
+        "--kill=none",
         "--force-overwrite=false",
     ]
     .map(Into::into)
@@ -72,11 +73,28 @@ fn the_built_in_run_is_nsyss_child() {
     assert_eq!((&document["collector"], &document["program"]), (&"nsys".into(), &Value::Null));
     assert_eq!(document["training"]["epochs"].as_array().unwrap().len(), 1);
     let profile = &place.seen()[1];
-    assert_eq!(profile[7..9], [GSK.to_string(), "gsk-training".into()], "{profile:?}");
+    assert_eq!(profile[8..10], [GSK.to_string(), "gsk-training".into()], "{profile:?}");
     assert!(answer.err.contains("epoch 1: loss"), "{}", answer.err);
     assert_eq!(row(&document, "forward")["count"], 20);
     let ends = place.files().into_iter().map(|file| file.split_once('.').unwrap().1.to_owned());
     assert_eq!(ends.collect::<Vec<_>>(), ["nsys-rep", "run.json", "sqlite"]);
+}
+
+#[test]
+fn the_built_in_run_says_its_words_to_nobody() {
+    let place = Place::with_nsys();
+    let mut run = place.gsk(&["1", "4096", "deaf", "0"]).spawn().unwrap();
+    drop(run.stderr.take());
+    let answer = Answer::of(run.wait_with_output().unwrap());
+    assert!(answer.code == Some(0) && answer.out.contains("Training on"), "{answer:?}");
+}
+
+#[test]
+fn a_duration_ends_no_program() {
+    let place = Place::with_nsys();
+    place.run(&["--nsys-arg=--duration=9", "1", "1", "x", "0", "--", "true"]);
+    let profile = &place.seen()[1];
+    assert!(profile.contains(&"--kill=none".into()) && profile.contains(&"--duration=9".into()), "{profile:?}");
 }
 
 #[test]
@@ -156,6 +174,15 @@ fn what_is_missing_is_told_and_changes_no_exit_code() {
     warned(&document, "the database is locked");
     assert_eq!((answer.code, &document["ranges"]), (Some(0), &Value::Null));
     assert!(document["files"]["report"].is_string());
+
+    let (answer, document) = place.mode("killed-stats", &words);
+    warned(&document, "nsys stats was ended by signal 9");
+    assert_eq!((answer.code, &document["ranges"]), (Some(0), &Value::Null));
+
+    let (answer, document) = place.mode("half-stats", &words);
+    let warnings = document["warnings"].as_array().unwrap();
+    assert!(warnings.len() == 3 && warnings[0].as_str().unwrap().contains("exit code 4"), "{warnings:?}");
+    assert_eq!((answer.code, row(&document, "forward")["count"].as_u64()), (Some(0), Some(20)));
 
     let (answer, document) = place.mode("", &[&["--nsys-arg=--trace=cuda"], &words[..]].concat());
     assert_eq!((answer.code, &document["ranges"], &document["warnings"]), (Some(0), &Value::Null, &json!([])));

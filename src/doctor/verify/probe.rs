@@ -113,11 +113,11 @@ fn begin_slow(check: Id, call: &str) {
 
 /// Does the job that this process was started for, if any.
 pub fn if_asked() -> Option<ExitCode> {
-    let mut args = std::env::args();
-    if args.next().as_deref() != Some(NAME) {
+    let mut args = std::env::args_os();
+    if args.next()? != NAME {
         return None;
     }
-    let Some(job) = args.next().and_then(|text| serde_json::from_str::<Job>(&text).ok()) else {
+    let Some(job) = args.next().and_then(|text| serde_json::from_str::<Job>(text.to_str()?).ok()) else {
         return Some(crate::exit::Code::Bug.into());
     };
     let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));

@@ -6,7 +6,9 @@ mod engine;
 mod loader;
 mod net;
 
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::io::{Write, stderr};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Instant;
@@ -140,43 +142,44 @@ fn transfer(engine: &mut dyn Engine, pixels: &[u8], rows: usize) -> Result<()> {
     engine.put(Place::Input, rows, PIXELS, &values)
 }
 
-/// The first argument of a process that is to train and nothing else, below nsys; the second is a [`Job`].
+/// The first argument of a process that is to train and nothing else, below nsys; the second are its [`Options`], and the
+/// third is where to write the [`Training`] to.
 const NAME: &str = "gsk-training";
 
-/// What such a process is given.
-#[derive(Debug, Serialize, Deserialize)]
-struct Job {
-    options: Options,
-    /// Where to write the [`Training`] to.
-    result: PathBuf,
-}
-
 /// The arguments of a process that trains.
-pub(super) fn arguments(options: Options, result: PathBuf) -> Result<[String; 2]> {
-    let job = serde_json::to_string(&Job { options, result });
-    Ok([NAME.into(), job.map_err(|error| Error::bug("a job cannot be written").cause(error))?])
+pub(super) fn arguments(options: Options, result: &Path) -> Result<[OsString; 3]> {
+    let options = serde_json::to_string(&options);
+    let options = options.map_err(|error| Error::bug("options cannot be written").cause(error))?;
+    Ok([NAME.into(), options.into(), result.into()])
 }
 
 /// Trains if this process was started to do so; `None` otherwise.
 pub fn if_asked() -> Option<ExitCode> {
-    let mut arguments = std::env::args().skip(1);
-    if arguments.next().as_deref() != Some(NAME) {
+    let mut arguments = std::env::args_os().skip(1);
+    if arguments.next()? != NAME {
         return None;
     }
-    let job: Option<Job> = arguments.next().and_then(|job| serde_json::from_str(&job).ok());
-    let Some(job) = job else { return Some(crate::exit::Code::Usage.into()) };
-    Some(train(&job).unwrap_or_else(|error| {
-        eprintln!("error: {error}");
+    let options = arguments.next().and_then(|options| serde_json::from_str(options.to_str()?).ok());
+    let (Some(options), Some(result)) = (options, arguments.next()) else {
+        return Some(crate::exit::Code::Usage.into());
+    };
+    Some(train(options, result.as_ref()).unwrap_or_else(|error| {
+        tell(format_args!("error: {error}"));
         error.kind.code().into()
     }))
 }
 
-fn train(job: &Job) -> Result<ExitCode> {
+/// Says something on standard error, also where nobody listens.
+fn tell(words: impl std::fmt::Display) {
+    let _ = writeln!(stderr(), "{words}");
+}
+
+fn train(options: Options, result: &Path) -> Result<ExitCode> {
     let signals = super::interrupt::Interrupts::catch()?;
-    let training = run(job.options, &signals.stop(), |epoch| eprintln!("{epoch}"))?;
+    let training = run(options, &signals.stop(), |epoch| tell(epoch))?;
     let json = serde_json::to_vec(&training).map_err(|error| Error::bug("a result cannot be written").cause(error))?;
-    let failed = |error| Error::io(format!("cannot write '{}'", job.result.display()), error);
-    std::fs::write(&job.result, json).map_err(failed)?;
+    let failed = |error| Error::io(format!("cannot write '{}'", result.display()), error);
+    std::fs::write(result, json).map_err(failed)?;
     if let Some(signal) = signals.came() {
         crate::exit::by_signal(signal);
     }
