@@ -29,6 +29,7 @@ pub struct Packet {
     /// Parameter sets, with a key unit of a codec that has them.
     pub sets: Option<Sets>,
     sample: OnceLock<Bytes>,
+    framed: OnceLock<Bytes>,
 }
 
 /// When what was done to a picture, µs on [`crate::clock::now_us`]'s clock.
@@ -67,8 +68,8 @@ impl Packet {
         let message = unit.data.freeze();
         let sets = unit.key.then(|| Sets::find(codec, &message[HEADER..])).flatten();
         let (key, size) = (unit.key, unit.frame.size);
-        let sample = OnceLock::new();
-        Packet { codec, key, sequence, size, captured_us, published_us, times, encoder, message, sets, sample }
+        let (sample, framed) = Default::default();
+        Packet { codec, key, sequence, size, captured_us, published_us, times, encoder, message, sets, sample, framed }
     }
 
     /// A packet as a viewer has received it.
@@ -88,6 +89,7 @@ impl Packet {
             message,
             sets,
             sample: OnceLock::new(),
+            framed: OnceLock::new(),
         }
     }
 
@@ -99,6 +101,11 @@ impl Packet {
     /// The bare access unit: Annex B, a temporal unit of AV1, or one JPEG.
     pub fn unit(&self) -> Bytes {
         self.message.slice(HEADER..)
+    }
+
+    /// The message behind the head that a transport gives one of that length: made once, so that each viewer's is one write.
+    pub fn framed(&self, head: impl FnOnce(usize) -> Bytes) -> &Bytes {
+        self.framed.get_or_init(|| [&head(self.message.len())[..], &self.message].concat().into())
     }
 
     /// The access unit as MP4 has it.
@@ -257,5 +264,6 @@ pub(super) fn packet(sequence: u32, key: bool, len: usize) -> Arc<Packet> {
         message: vec![0; len].into(),
         sets: None,
         sample: OnceLock::new(),
+        framed: OnceLock::new(),
     })
 }

@@ -2,10 +2,10 @@
 //!
 //! What is sent goes out on the thread that has it: the encoder's for video, as far as the kernel takes it without
 //! waiting. Only what is left over wakes the session's own task. So a unit for many viewers costs little more than its
-//! writes, and nothing of it is copied. Reading, and the protocol's rules for it, are the WebSocket library's.
+//! writes, each of one buffer that all of them share. Reading, and the protocol's rules for it, are the WebSocket library's.
 
 use std::collections::VecDeque;
-use std::io::{self, ErrorKind, IoSlice, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
@@ -102,10 +102,9 @@ struct Out {
     gone: bool,
 }
 
-/// A frame's head and payload, as far as they are still to be sent.
+/// Of a frame, what is still to be sent.
 struct Chunk {
-    head: Bytes,
-    body: Bytes,
+    frame: Bytes,
     /// Of video: when it was handed to the viewers.
     published_us: Option<u64>,
 }
@@ -113,14 +112,11 @@ struct Chunk {
 impl Chunk {
     /// Sends on; `Ok` when nothing is left.
     fn write(&mut self, stream: &TcpStream) -> io::Result<()> {
-        while self.head.has_remaining() || self.body.has_remaining() {
-            let n = stream.try_write_vectored(&[IoSlice::new(&self.head), IoSlice::new(&self.body)])?;
-            if n == 0 {
-                return Err(ErrorKind::WriteZero.into());
+        while self.frame.has_remaining() {
+            match stream.try_write(&self.frame)? {
+                0 => return Err(ErrorKind::WriteZero.into()),
+                n => self.frame.advance(n),
             }
-            let head = n.min(self.head.len());
-            self.head.advance(head);
-            self.body.advance(n - head);
         }
         Ok(())
     }
@@ -147,24 +143,24 @@ impl Out {
             return Some(partial);
         }
         if let Some(text) = self.texts.pop_front() {
-            return Some(Chunk { head: Bytes::new(), body: text, published_us: None });
+            return Some(Chunk { frame: text, published_us: None });
         }
         let packet = match self.held.take() {
             Some(packet) => packet,
             None => match self.seat.as_ref()?.viewer.try_next()? {
                 Item::Drop(frames) => {
                     let text = text(&Server::Drop { frames });
-                    return Some(Chunk { head: Bytes::new(), body: text, published_us: None });
+                    return Some(Chunk { frame: text, published_us: None });
                 }
                 Item::Unit(packet) => packet,
             },
         };
         if let Some(config) = self.configure(worker, &packet) {
             self.held = Some(packet);
-            return Some(Chunk { head: Bytes::new(), body: config, published_us: None });
+            return Some(Chunk { frame: config, published_us: None });
         }
-        let head = head(OpCode::Data(Data::Binary), packet.message.len());
-        Some(Chunk { head, body: packet.message.clone(), published_us: Some(packet.published_us) })
+        let frame = packet.framed(|len| head(OpCode::Data(Data::Binary), len)).clone();
+        Some(Chunk { frame, published_us: Some(packet.published_us) })
     }
 
     /// What governs the units from here on, where that is new.
