@@ -272,6 +272,18 @@ mod tests {
     }
 
     #[test]
+    fn only_folders_below_the_streams_own_are_made_and_given_away() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let sources =
+            ["{cache}/a", "{cache}/../../../../etc", "/home/ada", "/data/isaac", "/data/isaacs", "volume", "{hub}"];
+        let mounts = sources.map(|source| format!("{{source: '{source}', target: /x}}")).join(", ");
+        std::fs::write(file.path(), format!("mounts: [{mounts}]")).unwrap();
+        let own = Options { profile: Some(file.path().into()), ..options("6.0.0", 1) };
+        let plan = plans(&own).unwrap().remove(0);
+        assert_eq!(plan.folders, ["/data/isaac/6.0.0/0/a", "/data/isaac/hub"].map(PathBuf::from));
+    }
+
+    #[test]
     fn the_licence_is_the_users_to_accept() {
         let refused = plans(&Options { accept_eula: false, ..options("6.0.0", 1) }).unwrap_err();
         assert!(refused.kind == Kind::Usage && refused.hint.unwrap().contains("--accept-eula"));
