@@ -516,7 +516,6 @@ Register-ArgumentCompleter -Native -CommandName 'gsk' -ScriptBlock {
             break
         }
         'gsk;isaac;restart' {
-            [CompletionResult]::new('--instances', '--instances', [CompletionResultType]::ParameterName, 'As many instances, 1 to 64; versions 4.5 to 5.1 bear one [default: 1]')
             [CompletionResult]::new('--accept-eula', '--accept-eula', [CompletionResultType]::ParameterName, 'You accept NVIDIA''s licence of Isaac Sim; without, nothing is started')
             [CompletionResult]::new('--privacy-consent', '--privacy-consent', [CompletionResultType]::ParameterName, 'You let Isaac Sim send NVIDIA data on its use [default: false]')
             [CompletionResult]::new('--image', '--image', [CompletionResultType]::ParameterName, 'Image, with its tag or without [default: nvcr.io/nvidia/isaac-sim]')
@@ -529,6 +528,7 @@ Register-ArgumentCompleter -Native -CommandName 'gsk' -ScriptBlock {
             [CompletionResult]::new('--host-ip', '--host-ip', [CompletionResultType]::ParameterName, 'Address that the viewer finds the stream at [default: 127.0.0.1]')
             [CompletionResult]::new('--profile', '--profile', [CompletionResultType]::ParameterName, 'Keys that take the place of the shipped profile''s, such as command, environment, ports, ready or errors')
             [CompletionResult]::new('--timeout', '--timeout', [CompletionResultType]::ParameterName, 'How long the start of an instance may take, once the image is here; the first compiles shaders [default: 20m]')
+            [CompletionResult]::new('--instances', '--instances', [CompletionResultType]::ParameterName, 'As many instances, 1 to 64; versions 4.5 to 5.1 bear one [default: 1]')
             [CompletionResult]::new('--format', '--format', [CompletionResultType]::ParameterName, 'How to print data [default: table]')
             [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'When to colour; NO_COLOR is heeded [default: auto]')
             [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'Settings file to read in place of ./gsk.yaml; it is trusted with programs and addresses')

@@ -911,16 +911,12 @@ _gsk() {
             return 0
             ;;
         gsk__subcmd__isaac__subcmd__restart)
-            opts="-q -v -h --instances --accept-eula --privacy-consent --image --tag --data --gpu --memory-limit --memory-each --gpu-memory-each --host-ip --profile --timeout --format --color --json --csv --quiet --verbose --config --print-config --help"
+            opts="-q -v -h --accept-eula --privacy-consent --image --tag --data --gpu --memory-limit --memory-each --gpu-memory-each --host-ip --profile --timeout --instances --format --color --json --csv --quiet --verbose --config --print-config --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
-                --instances)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
                 --accept-eula)
                     COMPREPLY=($(compgen -W "true false" -- "${cur}"))
                     return 0
@@ -966,6 +962,10 @@ _gsk() {
                     return 0
                     ;;
                 --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --instances)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

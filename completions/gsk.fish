@@ -546,7 +546,6 @@ complete -c gsk -n "__fish_gsk_using_subcommand isaac; and __fish_seen_subcomman
 complete -c gsk -n "__fish_gsk_using_subcommand isaac; and __fish_seen_subcommand_from stop" -s v -l verbose -d 'Log more; twice for everything'
 complete -c gsk -n "__fish_gsk_using_subcommand isaac; and __fish_seen_subcommand_from stop" -l print-config -d 'Print every setting and where it came from, and end'
 complete -c gsk -n "__fish_gsk_using_subcommand isaac; and __fish_seen_subcommand_from stop" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c gsk -n "__fish_gsk_using_subcommand isaac; and __fish_seen_subcommand_from restart" -l instances -d 'As many instances, 1 to 64; versions 4.5 to 5.1 bear one [default: 1]' -r
 complete -c gsk -n "__fish_gsk_using_subcommand isaac; and __fish_seen_subcommand_from restart" -l accept-eula -d 'You accept NVIDIA\'s licence of Isaac Sim; without, nothing is started' -r -f -a "true\t''
 false\t''"
 complete -c gsk -n "__fish_gsk_using_subcommand isaac; and __fish_seen_subcommand_from restart" -l privacy-consent -d 'You let Isaac Sim send NVIDIA data on its use [default: false]' -r -f -a "true\t''
@@ -561,6 +560,7 @@ complete -c gsk -n "__fish_gsk_using_subcommand isaac; and __fish_seen_subcomman
 complete -c gsk -n "__fish_gsk_using_subcommand isaac; and __fish_seen_subcommand_from restart" -l host-ip -d 'Address that the viewer finds the stream at [default: 127.0.0.1]' -r
 complete -c gsk -n "__fish_gsk_using_subcommand isaac; and __fish_seen_subcommand_from restart" -l profile -d 'Keys that take the place of the shipped profile\'s, such as command, environment, ports, ready or errors' -r -F
 complete -c gsk -n "__fish_gsk_using_subcommand isaac; and __fish_seen_subcommand_from restart" -l timeout -d 'How long the start of an instance may take, once the image is here; the first compiles shaders [default: 20m]' -r
+complete -c gsk -n "__fish_gsk_using_subcommand isaac; and __fish_seen_subcommand_from restart" -l instances -d 'As many instances, 1 to 64; versions 4.5 to 5.1 bear one [default: 1]' -r
 complete -c gsk -n "__fish_gsk_using_subcommand isaac; and __fish_seen_subcommand_from restart" -l format -d 'How to print data [default: table]' -r -f -a "table\t'For people: aligned columns'
 json\t'One indented document'
 jsonl\t'One document a line'

@@ -41,6 +41,7 @@ enum Command {
     /// Stop and remove instances; their caches stay
     Stop(StopArgs),
     /// Stop instances and start them again, the others left alone
+    #[command(mut_arg("instances", |flag| flag.hide(true)))]
     Restart(Box<StartArgs>),
     /// What runs, since when, and how it does
     ///
@@ -55,7 +56,7 @@ enum Command {
 #[derive(clap::Args, Clone, Debug)]
 struct StartArgs {
     /// Which, from 0 on [default: for start the first --instances, for restart all that there are]
-    #[arg(value_name = "INSTANCE")]
+    #[arg(value_name = "INSTANCE", conflicts_with = "instances")]
     which: Vec<u16>,
 
     #[command(flatten)]
@@ -278,6 +279,11 @@ async fn told(engine: &Engine, plans: &[Plan], changes: Vec<Change>, printer: &P
 }
 
 async fn restart(args: &StartArgs, resolved: Resolved<IsaacKeys>, printer: &Printer) -> Result<ExitCode> {
+    if args.keys.instances.is_some() {
+        return Err(Error::usage("restart takes no --instances").cause("it restarts those that there are").hint(
+            "gsk isaac restart, or those that are named: gsk isaac restart 0 1; more of them: gsk isaac start --instances N",
+        ));
+    }
     let engine = Engine::find().await?;
     let there = managed::names(&engine, STREAM).await?;
     let which: Vec<u16> = match args.which.as_slice() {
@@ -291,12 +297,10 @@ async fn restart(args: &StartArgs, resolved: Resolved<IsaacKeys>, printer: &Prin
     if which.is_empty() {
         return Err(Error::usage("there is no instance to restart").hint("gsk isaac start --accept-eula"));
     }
-    // What cannot be started again is not stopped.
     let plans = isaac::plans(&options(resolved, which)?)?;
     let mut changes = Vec::new();
     for plan in &plans {
-        managed::stop(&engine, STREAM, &Which::Named(vec![plan.name.clone()])).await?;
-        changes.push(start::start(&engine, plan, printer).await?.again());
+        changes.push(start::restart(&engine, plan, printer).await?);
     }
     told(&engine, &plans, changes, printer).await
 }

@@ -14,6 +14,7 @@ use crate::container::engine::Engine;
 use crate::container::gpu::Asked;
 use crate::container::managed::{self, Stream, Which};
 use crate::container::nsight::{self, Options, Tool};
+use crate::container::plan::Plan;
 use crate::container::show::{Action, Log, Report, Started, State};
 use crate::container::{block_on, start};
 use crate::error::{Error, Result};
@@ -275,7 +276,12 @@ pub fn run(args: &NsightArgs, resolved: Resolved<NsightKeys>, printer: &Printer)
             block_on(begin(&options, printer))?;
             Ok(Code::Good.into())
         }
-        Command::Open(args) => open(options(resolved, &args.name, args.report.clone()), printer),
+        Command::Open(args) => {
+            let tool = (*resolved.origin("tool") != Origin::Default).then(|| resolved.values.tool.unwrap_or_default());
+            let name = args.name.name.clone().or(tool.map(|tool| tool.word().into()));
+            let which = name.map_or(Which::Only, |name| Which::Named(vec![name]));
+            open(&which, options(resolved, &args.name, args.report.clone()), printer)
+        }
         Command::Stop(args) => stop(args, printer),
         Command::Status(args) => {
             let which = args.name.name.clone().map_or(Which::All, |name| Which::Named(vec![name]));
@@ -325,6 +331,9 @@ async fn begin(options: &Options, printer: &Printer) -> Result<Report> {
     let mut report = managed::report(&engine, STREAM, &Which::Named(vec![plan.name.clone()])).await?;
     if change.action == Action::Kept {
         printer.note(&format!("{}: {}", change.container, change.why));
+        if let Some(words) = other_password(options, &plan, &report) {
+            printer.warn(&words);
+        }
     } else if let Some(login) = report.streams.first_mut().and_then(|seen| seen.login.as_mut()) {
         login.password = nsight::password(&plan);
     }
@@ -335,15 +344,25 @@ async fn begin(options: &Options, printer: &Printer) -> Result<Report> {
     Ok(started.0)
 }
 
+/// That what runs already asks for another password than that of the file which was named.
+fn other_password(options: &Options, plan: &Plan, report: &Report) -> Option<String> {
+    options.password_file.as_ref()?;
+    let wanted = &plan.login.as_ref()?.file;
+    let has = report.streams.first()?.login.as_ref()?.file.as_ref()?;
+    (has != wanted).then(|| {
+        let (name, has, wanted) = (plan.container(), has.display(), wanted.display());
+        format!("{name} asks for the password in {has}, not for that in {wanted}\nto have this: gsk nsight stop, then gsk nsight start")
+    })
+}
+
 /// What opens a page on a desktop, by freedesktop.org.
 const OPENER: &str = "xdg-open";
 
-fn open(options: Options, printer: &Printer) -> Result<ExitCode> {
+fn open(which: &Which, options: Options, printer: &Printer) -> Result<ExitCode> {
     let report = match &options.open {
         Some(_) => block_on(begin(&options, printer))?,
         None => {
-            let which = options.name.clone().map_or(Which::Only, |name| Which::Named(vec![name]));
-            let report = block_on(async { managed::report(&Engine::find().await?, STREAM, &which).await })?;
+            let report = block_on(async { managed::report(&Engine::find().await?, STREAM, which).await })?;
             printer.show(&Started(report.clone()))?;
             report
         }

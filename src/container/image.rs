@@ -1,5 +1,7 @@
 //! The image: here already, or pulled.
 
+use std::collections::HashMap;
+
 use bollard::query_parameters::CreateImageOptionsBuilder;
 use futures_util::StreamExt;
 
@@ -20,6 +22,15 @@ pub(super) async fn here(engine: &Engine, name: &str) -> Result<Option<Image>> {
         Ok(seen) => Ok(Some(Image { environment: seen.config.and_then(|config| config.env).unwrap_or_default() })),
         Err(error) if fault::absent(&error) => Ok(None),
         Err(error) => Err(fault::of(format!("the image {name} cannot be looked at"), error)),
+    }
+}
+
+/// The labels that an image gives its containers; none for one that is gone.
+pub(super) async fn labels(engine: &Engine, id: &str) -> Result<HashMap<String, String>> {
+    match engine.docker.inspect_image(id).await {
+        Ok(seen) => Ok(seen.config.and_then(|config| config.labels).unwrap_or_default()),
+        Err(error) if fault::absent(&error) => Ok(HashMap::new()),
+        Err(error) => Err(fault::of(format!("the image {id} cannot be looked at"), error)),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Isaac Sim: instances on the machine's own network, each with its ports, its GPU and its caches.
 
-use std::path::PathBuf;
+use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use super::gpu::Asked;
@@ -64,7 +64,9 @@ fn plan(options: &Options, mut profile: Profile, image: &str, instance: u16) -> 
     vars.set("hub", Some(options.data.join("hub").display().to_string()));
     vars.set("instance", Some(instance.to_string()));
     let filled = profile.mounts.iter().map(|mount| vars.fill(&mount.source)).collect::<Result<Vec<_>>>()?;
-    let folders = filled.into_iter().flatten().map(PathBuf::from).filter(|path| path.is_absolute()).collect();
+    // Those that are the user's own are neither made nor given away.
+    let below = |path: &PathBuf| path != &options.data && path.starts_with(&options.data) && !climbs(path);
+    let folders = filled.into_iter().flatten().map(PathBuf::from).filter(below).collect();
     profile.memory = options.memory_each.or(profile.memory);
     profile.gpu_memory = options.gpu_memory_each.or(profile.gpu_memory);
     let gpu = match options.gpus.as_slice() {
@@ -91,6 +93,11 @@ fn plan(options: &Options, mut profile: Profile, image: &str, instance: u16) -> 
         profile,
     };
     plan.ports().map(|_| plan)
+}
+
+/// Whether a path has a `..`, by which it can lead out of the folder that it begins with.
+fn climbs(path: &Path) -> bool {
+    path.components().any(|part| part == Component::ParentDir)
 }
 
 /// `UID:GID`, or one number for both.
@@ -262,6 +269,18 @@ mod tests {
         let body = old.body(&[], &gpu, "s").unwrap();
         assert_eq!((body.user, old.owner), (None, None));
         assert!(body.cmd.unwrap().contains(&"--/exts/omni.services.transport.server.http/port=8211".into()));
+    }
+
+    #[test]
+    fn only_folders_below_the_streams_own_are_made_and_given_away() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let sources =
+            ["{cache}/a", "{cache}/../../../../etc", "/home/ada", "/data/isaac", "/data/isaacs", "volume", "{hub}"];
+        let mounts = sources.map(|source| format!("{{source: '{source}', target: /x}}")).join(", ");
+        std::fs::write(file.path(), format!("mounts: [{mounts}]")).unwrap();
+        let own = Options { profile: Some(file.path().into()), ..options("6.0.0", 1) };
+        let plan = plans(&own).unwrap().remove(0);
+        assert_eq!(plan.folders, ["/data/isaac/6.0.0/0/a", "/data/isaac/hub"].map(PathBuf::from));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant, SystemTime};
 
 use bollard::container::LogOutput;
-use bollard::models::{ContainerInspectResponse, ContainerState};
+use bollard::models::{ContainerInspectResponse, ContainerState, ContainerStateStatusEnum, HostConfig};
 use bollard::query_parameters::{
     ListContainersOptionsBuilder, LogsOptionsBuilder, RemoveContainerOptionsBuilder, StopContainerOptionsBuilder,
 };
@@ -21,6 +21,8 @@ use crate::error::{Error, Result};
 
 /// The label that makes a container ours; the others begin with `gsk.` too.
 pub const MANAGED: &str = "gsk.managed";
+/// The label that tells each start from every other.
+const START: &str = "gsk.start";
 
 /// A kind of managed stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -66,6 +68,9 @@ pub(super) struct Ours {
     pub state: ContainerState,
     image: String,
     image_id: String,
+    /// Where its published ports listen, as the engine has it; all addresses for one on the machine's own network.
+    bind: IpAddr,
+    created: Option<SystemTime>,
 }
 
 impl Ours {
@@ -87,32 +92,72 @@ impl Ours {
         Duration::from_secs(self.label(key).and_then(|text| text.parse().ok()).unwrap_or(default))
     }
 
-    fn bind(&self) -> IpAddr {
-        self.label("bind").and_then(|text| text.parse().ok()).unwrap_or(std::net::Ipv4Addr::LOCALHOST.into())
+    /// Its ports, as they were planned.
+    pub fn ports(&self) -> Vec<Planned> {
+        self.label("ports").and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
     }
+
+    /// Whether a start has just made it, and has yet to start it.
+    fn begins(&self) -> bool {
+        let age = self.created.and_then(|at| SystemTime::now().duration_since(at).ok());
+        self.state.status == Some(ContainerStateStatusEnum::CREATED) && age.is_none_or(|age| age < BEGINNING)
+    }
+}
+
+/// How long a container may be there before the start that made it has started it.
+const BEGINNING: Duration = Duration::from_secs(30);
+
+/// The container of a name, as far as it matters who made it.
+enum Found {
+    None,
+    Others,
+    Ours(Box<Ours>),
+}
+
+async fn found(engine: &Engine, container: &str) -> Result<Found> {
+    let seen = match inspect(engine, container).await {
+        Err(error) if fault::absent(&error) => return Ok(Found::None),
+        seen => seen.map_err(|error| fault::of(format!("the container {container} cannot be looked at"), error))?,
+    };
+    let config = seen.config.unwrap_or_default();
+    let ours = Ours {
+        id: seen.id.unwrap_or_else(|| container.into()),
+        container: seen.name.map_or_else(|| container.into(), |name| name.trim_start_matches('/').into()),
+        labels: config.labels.unwrap_or_default(),
+        state: seen.state.unwrap_or_default(),
+        image: config.image.unwrap_or_default(),
+        image_id: seen.image.unwrap_or_default(),
+        bind: bind(&seen.host_config.unwrap_or_default()),
+        created: seen.created.as_deref().and_then(|at| humantime::parse_rfc3339_weak(at).ok()),
+    };
+    let named = |key: &str| ours.label(key).unwrap_or_default();
+    if named("managed") != "true" || ours.container != format!("gsk-{}-{}", named("stream"), named("name")) {
+        return Ok(Found::Others);
+    }
+    // A container inherits its image's labels, and an image that was committed from ours has ours: not that of the start.
+    let inherited = image::labels(engine, &ours.image_id).await?;
+    match ours.labels.get(START) {
+        Some(start) if inherited.get(START) != Some(start) => Ok(Found::Ours(Box::new(ours))),
+        _ => Ok(Found::Others),
+    }
+}
+
+/// Where a container's ports listen, by what the engine was told.
+fn bind(host: &HostConfig) -> IpAddr {
+    let published = host.port_bindings.iter().flatten().flat_map(|(_, bindings)| bindings.iter().flatten());
+    let mut addresses = published.filter_map(|binding| binding.host_ip.as_deref()?.parse().ok());
+    addresses.next().unwrap_or(std::net::Ipv4Addr::UNSPECIFIED.into())
 }
 
 /// The container of a name, if it is ours; another's is an error.
 pub(super) async fn find(engine: &Engine, container: &str) -> Result<Option<Ours>> {
-    let seen = match inspect(engine, container).await {
-        Err(error) if fault::absent(&error) => return Ok(None),
-        seen => seen.map_err(|error| fault::of(format!("the container {container} cannot be looked at"), error))?,
-    };
-    let config = seen.config.unwrap_or_default();
-    let labels = config.labels.unwrap_or_default();
-    if labels.get(MANAGED).is_none_or(|value| value != "true") {
-        return Err(Error::usage(format!("the container {container} is not gsk's"))
-            .cause("it has the name, and not our label: it is left alone")
-            .hint("choose another name: --name NAME; or rename that container: docker rename"));
+    match found(engine, container).await? {
+        Found::None => Ok(None),
+        Found::Ours(ours) => Ok(Some(*ours)),
+        Found::Others => Err(Error::usage(format!("the container {container} is not gsk's"))
+            .cause("it has the name, and was not made by gsk: it is left alone")
+            .hint("choose another name: --name NAME; or rename that container: docker rename")),
     }
-    Ok(Some(Ours {
-        id: seen.id.unwrap_or_else(|| container.into()),
-        container: seen.name.map_or_else(|| container.into(), |name| name.trim_start_matches('/').into()),
-        labels,
-        state: seen.state.unwrap_or_default(),
-        image: config.image.unwrap_or_default(),
-        image_id: seen.image.unwrap_or_default(),
-    }))
 }
 
 /// Podman calls a container "stopped" for a moment before it is "exited", which the library cannot read: it is asked again.
@@ -137,8 +182,10 @@ pub(super) async fn all(engine: &Engine, stream: Stream) -> Result<Vec<Ours>> {
     let listed = listed.map_err(|error| fault::of("the containers cannot be listed", error))?;
     let mut found = Vec::new();
     for id in listed.into_iter().filter_map(|one| one.id) {
-        // One that went meanwhile is none.
-        found.extend(find(engine, &id).await?);
+        // One that went meanwhile is none, and one that has the labels of its image only is another's.
+        if let Found::Ours(one) = self::found(engine, &id).await? {
+            found.push(*one);
+        }
     }
     found.sort_by(|a, b| a.container.cmp(&b.container));
     Ok(found)
@@ -195,8 +242,12 @@ pub(super) fn host(engine: &Engine, bind: IpAddr) -> String {
 
 /// Why a container runs no more, if it does not.
 pub(super) async fn ended(engine: &Engine, id: &str) -> Result<Option<String>> {
-    let Some(ours) = find(engine, id).await? else { return Ok(Some("it was removed".into())) };
-    Ok((!ours.runs()).then(|| end(&ours.state)))
+    let seen = match inspect(engine, id).await {
+        Err(error) if fault::absent(&error) => return Ok(Some("it was removed".into())),
+        seen => seen.map_err(|error| fault::of(format!("the container {id} cannot be looked at"), error))?,
+    };
+    let state = seen.state.unwrap_or_default();
+    Ok((state.running != Some(true)).then(|| end(&state)))
 }
 
 fn end(state: &ContainerState) -> String {
@@ -214,8 +265,9 @@ fn end(state: &ContainerState) -> String {
     }
 }
 
-/// Stops and removes a container, and forgets its password.
-pub(super) async fn remove(engine: &Engine, stream: Stream, ours: &Ours) -> Result<()> {
+/// Stops a container if it runs, removes it, and forgets its password. One that had ended and has been started since is
+/// removed by `force` only; false where it is left.
+pub(super) async fn remove(engine: &Engine, stream: Stream, ours: &Ours, force: bool) -> Result<bool> {
     if ours.runs() {
         let grace = ours.seconds("grace", 5).as_secs();
         let options = StopContainerOptionsBuilder::new().t(i32::try_from(grace).unwrap_or(i32::MAX)).build();
@@ -227,25 +279,27 @@ pub(super) async fn remove(engine: &Engine, stream: Stream, ours: &Ours) -> Resu
         }
     }
     // With the volumes that have no name.
-    let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
+    let options = RemoveContainerOptionsBuilder::new().force(force).v(true).build();
     match engine.docker.remove_container(&ours.id, Some(options)).await {
         Err(error) if !fault::done(&error) => {
             return Err(fault::of(format!("{} cannot be removed", ours.container), error));
         }
+        // The engine says the same of one that runs and of one that is being removed.
+        Err(_) if ended(engine, &ours.id).await?.is_none() => return Ok(false),
         _ => {}
     }
     // The place is told by the name, not by the label: that is text, and this deletes a file.
     if let Ok(file) = login::place(stream, ours.name()) {
         login::forget(&file);
     }
-    Ok(())
+    Ok(true)
 }
 
 /// Removes the containers that were meant: running ones are stopped first.
 pub async fn stop(engine: &Engine, stream: Stream, which: &Which) -> Result<Report> {
     let mut changes = Vec::new();
     for ours in chosen(engine, stream, which).await? {
-        remove(engine, stream, &ours).await?;
+        remove(engine, stream, &ours, true).await?;
         let why = if ours.runs() { "it ran".into() } else { end(&ours.state) };
         changes.push(Change::removed(&ours.container, why));
     }
@@ -255,13 +309,12 @@ pub async fn stop(engine: &Engine, stream: Stream, which: &Which) -> Result<Repo
 /// Those that have ended, and with `remove` are removed.
 pub async fn cleanup(engine: &Engine, stream: Stream, remove_them: bool) -> Result<Report> {
     let mut changes = Vec::new();
-    for ours in all(engine, stream).await?.into_iter().filter(|ours| !ours.runs()) {
+    for ours in all(engine, stream).await?.into_iter().filter(|ours| !ours.runs() && !ours.begins()) {
         let why = end(&ours.state);
-        if remove_them {
-            remove(engine, stream, &ours).await?;
-            changes.push(Change::removed(&ours.container, why));
-        } else {
+        if !remove_them {
             changes.push(Change::planned(&ours.container, why));
+        } else if remove(engine, stream, &ours, false).await? {
+            changes.push(Change::removed(&ours.container, why));
         }
     }
     Ok(Report { changes, ..report(engine, stream, &Which::All).await? })
@@ -277,10 +330,12 @@ pub async fn report(engine: &Engine, stream: Stream, which: &Which) -> Result<Re
 
 async fn look(engine: &Engine, stream: Stream, ours: &Ours) -> Seen {
     let file = ours.label("password-file").map(std::path::PathBuf::from);
-    let password = file.as_deref().and_then(login::known);
+    // A user's own file is not ours to read: a page that asks for a password is there.
+    let own = file.as_deref().filter(|file| login::place(stream, ours.name()).is_ok_and(|place| place == *file));
+    let password = own.and_then(login::known);
     let user = ours.label("user").unwrap_or_default();
     let probe = Probe::of(ours.label("probe").unwrap_or_default());
-    let host = host(engine, ours.bind());
+    let host = host(engine, ours.bind);
     let (state, reason) = match ours.runs() {
         false => (State::Exited, Some(ended_because(engine, stream, ours).await)),
         true => match probe.ask(&host, password.as_ref().map(|password| (user, password))).await {
@@ -290,7 +345,7 @@ async fn look(engine: &Engine, stream: Stream, ours: &Ours) -> Seen {
         },
     };
     let at = if ours.runs() { &ours.state.started_at } else { &ours.state.finished_at };
-    let ports: Vec<Planned> = ours.label("ports").and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+    let ports = ours.ports();
     let page = match &probe {
         Probe::Http(port, path) if ours.runs() => Some(format!("http://{}:{port}{path}", bracketed(&host))),
         _ => None,
@@ -306,9 +361,9 @@ async fn look(engine: &Engine, stream: Stream, ours: &Ours) -> Seen {
         since: at.clone().filter(|at| !at.starts_with("0001-")),
         image: ours.image.clone(),
         digest: image::digest(engine, &ours.image_id).await,
-        tunnel: (engine.local() && ours.bind().is_loopback() && page.is_some()).then(|| tunnel(&tunnelled)),
+        tunnel: (engine.local() && ours.bind.is_loopback() && page.is_some()).then(|| tunnel(&tunnelled)),
         page,
-        address: ours.bind().to_string(),
+        address: ours.bind.to_string(),
         ports,
         login: (!user.is_empty()).then(|| Login { user: user.into(), password: None, file }),
         gpu: ours.label("gpu").unwrap_or("none").into(),

@@ -360,9 +360,9 @@ pub fn advice(engine: &Engine, bind: IpAddr) -> Vec<String> {
     }
 }
 
-/// The password, for the start that has just made it.
+/// The password, for the start that has just made it; one of the user's own is never told.
 pub fn password(plan: &Plan) -> Option<Secret> {
-    plan.login.as_ref().map(|login| login.password.clone())
+    plan.made_login().map(|login| login.password.clone())
 }
 
 #[cfg(test)]

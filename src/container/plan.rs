@@ -9,6 +9,7 @@ use bollard::models::{ContainerCreateBody, HostConfig, Mount as EngineMount, Mou
 use serde::{Deserialize, Serialize};
 
 use super::gpu::{Asked, Passed};
+use super::login;
 use super::managed::{self, Stream};
 use super::profile::{Bytes, Mount, Network, Port, Profile};
 use super::ready::Probe;
@@ -143,6 +144,18 @@ impl Plan {
         self.profile.ports.iter().map(port).collect()
     }
 
+    /// The login whose password gsk has made and keeps; not one of the user's own.
+    pub fn made_login(&self) -> Option<&Login> {
+        let place = login::place(self.stream, &self.name).ok()?;
+        self.login.as_ref().filter(|login| login.file == place)
+    }
+
+    /// Those that its container listens on.
+    pub(super) fn own_ports(&self) -> Result<Vec<Planned>> {
+        let all = self.ports()?.into_iter().zip(&self.profile.ports);
+        Ok(all.filter(|(_, port)| !port.elsewhere).map(|(planned, _)| planned).collect())
+    }
+
     /// The number of a port.
     pub fn port(&self, name: &str) -> Result<u16> {
         let port = self.ports()?.into_iter().find(|port| port.name == name);
@@ -180,7 +193,6 @@ impl Plan {
             ("start", start.into()),
             ("profile", self.profile.name.clone()),
             ("title", self.profile.title.clone()),
-            ("bind", self.bind.to_string()),
             ("ports", serde_json::to_string(&ports).map_err(|e| Error::bug("ports cannot be written").cause(e))?),
             ("probe", Probe::planned(self)?.to_string()),
             ("timeout", self.timeout.as_secs().to_string()),
@@ -225,7 +237,7 @@ impl Plan {
             let host = PortBinding { host_ip: Some(self.bind.to_string()), host_port: Some(port.number.to_string()) };
             (key(port), Some(vec![host]))
         };
-        let ports = self.ports()?;
+        let ports = self.own_ports()?;
         let published = profile.network == Network::Bridge;
         let some = |all: Vec<String>| if all.is_empty() { None } else { Some(all) };
         Ok(ContainerCreateBody {

@@ -11,13 +11,14 @@ use super::profile::Network;
 use crate::error::{Error, Kind, Result};
 use crate::proc;
 
-/// That nothing listens where the plan's ports are to be.
-pub(super) async fn check(engine: &Engine, plan: &Plan) -> Result<()> {
+/// That nothing listens where the plan's ports are to be, but for those that the container has which this one replaces.
+pub(super) async fn check(engine: &Engine, plan: &Plan, held: &[Planned]) -> Result<()> {
     if !engine.local() {
         return Ok(());
     }
     let address = if plan.profile.network == Network::Host { Ipv4Addr::UNSPECIFIED.into() } else { plan.bind };
-    for port in plan.ports()? {
+    let same = |one: &Planned, other: &Planned| (one.number, &one.protocol) == (other.number, &other.protocol);
+    for port in plan.own_ports()?.into_iter().filter(|port| !held.iter().any(|other| same(other, port))) {
         match try_port(address, &port) {
             Err(error) if error.kind() == ErrorKind::AddrInUse => return Err(taken(engine, plan, &port).await),
             Err(error) if error.kind() == ErrorKind::AddrNotAvailable => {

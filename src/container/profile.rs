@@ -132,6 +132,9 @@ pub struct Port {
     #[serde(default)]
     pub inside: Option<u16>,
     pub protocol: Protocol,
+    /// Another container has it, which gsk does not start: it is shown, and neither checked nor published.
+    #[serde(default)]
+    pub elsewhere: bool,
 }
 
 /// What has to be seen, one after the other.

@@ -120,11 +120,6 @@ impl Change {
         Change { container: container.into(), action, why: why.into(), done: true }
     }
 
-    /// It was there before, and was stopped for this.
-    pub fn again(self) -> Change {
-        Change { action: Action::Recreated, why: "it was restarted".into(), ..self }
-    }
-
     pub(super) fn removed(container: &str, why: String) -> Change {
         Change::new(container, Action::Removed, why)
     }

@@ -3,6 +3,7 @@
 use std::os::unix::fs::{MetadataExt, chown};
 use std::path::Path;
 
+use bollard::models::{ContainerCreateBody, MountType};
 use bollard::query_parameters::CreateContainerOptionsBuilder;
 
 use super::engine::Engine;
@@ -22,35 +23,58 @@ pub async fn start(engine: &Engine, plan: &Plan, printer: &Printer) -> Result<Ch
     let name = plan.container();
     let old = managed::find(engine, &name).await?;
     let gpu = gpu::passed(&plan.gpu, plan.profile.gpu, &engine.info, engine.local())?;
-    let mut action = Action::Created;
-    let mut why = "there was none".to_string();
-    if let Some(old) = &old {
-        if old.runs() {
-            if same(engine, plan, &gpu, old).await? {
-                return Ok(Change::new(&name, Action::Kept, "it runs already"));
-            }
-            if plan.profile.on_change == OnChange::Keep {
-                printer.warn(&format!(
-                    "{name} runs with other settings, and is left as it is\nto have these: gsk {0} stop, then gsk {0} start",
-                    plan.stream.word()
-                ));
-                return Ok(Change::new(&name, Action::Kept, "it runs already, with other settings"));
-            }
-            why = "its settings changed".into();
-            action = Action::Recreated;
-        } else {
-            why = "it had ended".into();
+    let running = old.as_ref().filter(|old| old.runs());
+    if let Some(old) = running {
+        if same(engine, plan, &gpu, old).await? {
+            return Ok(Change::new(&name, Action::Kept, "it runs already"));
         }
-        managed::remove(engine, plan.stream, old).await?;
+        if plan.profile.on_change == OnChange::Keep {
+            printer.warn(&format!(
+                "{name} runs with other settings, and is left as it is\nto have these: gsk {0} stop, then gsk {0} start",
+                plan.stream.word()
+            ));
+            return Ok(Change::new(&name, Action::Kept, "it runs already, with other settings"));
+        }
     }
-    ports::check(engine, plan).await?;
+    let change = match (running, &old) {
+        (Some(_), _) => Change::new(&name, Action::Recreated, "its settings changed"),
+        (None, Some(_)) => Change::new(&name, Action::Created, "it had ended"),
+        (None, None) => Change::new(&name, Action::Created, "there was none"),
+    };
+    replace(engine, plan, &gpu, old.as_ref(), printer).await?;
+    Ok(change)
+}
+
+/// Starts what was planned anew, in the place of what runs.
+pub async fn restart(engine: &Engine, plan: &Plan, printer: &Printer) -> Result<Change> {
+    let name = plan.container();
+    let old = managed::find(engine, &name).await?;
+    let gpu = gpu::passed(&plan.gpu, plan.profile.gpu, &engine.info, engine.local())?;
+    replace(engine, plan, &gpu, old.as_ref(), printer).await?;
+    Ok(Change::new(&name, Action::Recreated, "it was restarted"))
+}
+
+/// Creates the container, and before that removes the old one: only once nothing that can be known hinders the new one.
+async fn replace(engine: &Engine, plan: &Plan, gpu: &Passed, old: Option<&Ours>, printer: &Printer) -> Result<()> {
+    let held = old.filter(|old| old.runs()).map(Ours::ports).unwrap_or_default();
+    ports::check(engine, plan, &held).await?;
     let image = image::ensure(engine, &plan.image, printer).await?;
-    if let Some(why) = &gpu.why {
-        printer.note(&format!("no GPU for {name}: {why}; its pictures are drawn and encoded by the CPU"));
+    let random = getrandom::u64().map_err(|error| Error::failed("no random numbers").cause(error))?;
+    let start = format!("{random:016x}");
+    let body = plan.body(&image.environment, gpu, &start)?;
+    if engine.local() {
+        folders_there(plan, &body)?;
     }
     make_folders(plan)?;
-    create(engine, plan, &image.environment, &gpu, printer).await?;
-    Ok(Change::new(&name, action, why))
+    if let Some(why) = &gpu.why {
+        let name = plan.container();
+        printer.note(&format!("no GPU for {name}: {why}; its pictures are drawn and encoded by the CPU"));
+    }
+    if let Some(old) = old {
+        managed::remove(engine, plan.stream, old, old.runs()).await?;
+        ports::check(engine, plan, &[]).await?;
+    }
+    create(engine, plan, &start, body, printer).await
 }
 
 /// Whether a running container is as the plan would have it; not where the image is gone by which that is known.
@@ -61,15 +85,11 @@ async fn same(engine: &Engine, plan: &Plan, gpu: &Passed, old: &Ours) -> Result<
     Ok(config.map(String::as_str) == old.label("config"))
 }
 
-async fn create(engine: &Engine, plan: &Plan, image: &[String], gpu: &Passed, printer: &Printer) -> Result<()> {
+async fn create(engine: &Engine, plan: &Plan, start: &str, body: ContainerCreateBody, printer: &Printer) -> Result<()> {
     let name = plan.container();
-    let random = getrandom::u64().map_err(|error| Error::failed("no random numbers").cause(error))?;
-    let start = format!("{random:016x}");
-    let body = plan.body(image, gpu, &start)?;
     // The user's own file is not ours to remove.
-    let ours = login::place(plan.stream, &plan.name).ok();
-    let kept = plan.login.as_ref().filter(|login| Some(&login.file) == ours.as_ref());
-    let keeper = Keeper::watch(engine, &name, &start, kept.map(|login| login.file.as_path()))?;
+    let kept = plan.made_login();
+    let keeper = Keeper::watch(engine, &name, start, kept.map(|login| login.file.as_path()))?;
     let options = CreateContainerOptionsBuilder::new().name(&name).build();
     let id = match engine.docker.create_container(Some(options), body).await {
         Ok(created) => created.id,
@@ -95,6 +115,24 @@ async fn create(engine: &Engine, plan: &Plan, image: &[String], gpu: &Passed, pr
             Err(error)
         }
     }
+}
+
+/// That the folders are there which the container is shown and gsk does not make: they are the user's.
+fn folders_there(plan: &Plan, body: &ContainerCreateBody) -> Result<()> {
+    let mounts = body.host_config.iter().flat_map(|host| host.mounts.iter().flatten());
+    let sources = mounts.filter(|mount| mount.typ == Some(MountType::BIND)).filter_map(|mount| mount.source.as_deref());
+    for source in sources.map(Path::new).filter(|source| !plan.folders.iter().any(|ours| ours == source)) {
+        // What we may not see, the engine may: it has the last word.
+        if matches!(source.try_exists(), Ok(false)) {
+            return Err(Error::usage(format!(
+                "{}: there is no such folder to show to the container",
+                source.display()
+            ))
+            .cause("a mount of the profile or of the Compose file names it; gsk makes folders below its own only")
+            .hint(format!("make it, for the user that the container runs as: mkdir -p {}", source.display())));
+        }
+    }
+    Ok(())
 }
 
 /// Makes the folders that the container writes to, and gives them to the user that it runs as.

@@ -142,7 +142,7 @@ impl Place {
         let path = std::env::var_os("PATH").unwrap();
         let busybox = std::env::split_paths(&path).map(|dir| dir.join("busybox")).find(|path| path.is_file()).unwrap();
         fs::copy(busybox, root.join("bin/busybox")).unwrap();
-        for name in "cat echo env httpd id ls mkdir nc printf seq sh sleep stat touch true".split(' ') {
+        for name in "cat echo env httpd id ls mkdir nc printf rm seq sh sleep stat touch true".split(' ') {
             std::os::unix::fs::symlink("busybox", root.join("bin").join(name)).unwrap();
         }
         fs::write(root.join("stand/nsight.sh"), include_str!("nsight.sh")).unwrap();

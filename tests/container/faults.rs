@@ -98,8 +98,7 @@ fn what_can_go_wrong_is_told_and_leaves_nothing() {
 
     // The image's user cannot have what the profile says.
     let wrong = place.profile("mounts: [{source: /none/such, target: /x}]");
-    start(&place, &["--profile", &wrong])
-        .refused(2, &["gsk-nsight-nsys cannot be created", "bind source path does not exist"]);
+    start(&place, &["--profile", &wrong]).refused(2, &["/none/such: there is no such folder", "mkdir -p /none/such"]);
     let unknown = place.profile("environment: {A: \"{nonsense}\"}");
     start(&place, &["--profile", &unknown]).refused(2, &["asks for {nonsense}, which is not known", "there are"]);
     clean();

@@ -99,9 +99,51 @@ fn instances_are_started_restarted_and_stopped() {
     assert!(restarted.code == 0 && restarted.err.contains("gsk-isaac-0: it was restarted"), "{restarted:?}");
     assert!(id(&place, 0) != first && id(&place, 1) == third, "the other is left alone");
     isaac(&place, "restart", "6.0.0", &["7"]).refused(2, &["there is no instance 7"]);
+    isaac(&place, "restart", "6.0.0", &["--instances", "2"]).refused(2, &["restart takes no --instances"]);
+    isaac(&place, "start", "6.0.0", &["1", "--instances", "2"]).refused(2, &["cannot be used with"]);
+
+    // What cannot be started anew runs on: no such image, a folder that is not there, a port that somebody has.
+    let zero = id(&place, 0);
+    place
+        .gsk(&[
+            "isaac",
+            "restart",
+            "0",
+            "--image",
+            "registry.invalid/none",
+            "--tag",
+            "6.0.0",
+            "--data",
+            "data",
+            "--accept-eula",
+        ])
+        .refused(5, &["is not here and cannot be pulled"]);
+    let mounts = place.profile("mounts: [{source: /none/such, target: /x}]");
+    isaac(&place, "restart", "6.0.0", &["0", "--profile", &mounts])
+        .refused(2, &["/none/such: there is no such folder"]);
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let moved = taken.local_addr().unwrap().port();
+    let ports = place.profile(&format!("ports: [{{name: signal, number: {moved}, step: 1, protocol: tcp}}, {{name: stream, number: 47998, step: 1, protocol: udp}}]"));
+    isaac(&place, "restart", "6.0.0", &["0", "--profile", &ports]).refused(6, &["(signal) is taken"]);
+    drop(taken);
+    assert_eq!((id(&place, 0), hear(49100).as_str()), (zero, "signal 49100\n"));
 
     assert!(place.gsk(&["isaac", "logs", "1"]).out.contains("Isaac Sim Full Streaming App is loaded."));
     place.gsk(&["isaac", "stop"]).refused(2, &["there are several: 0, 1", "--all"]);
+
+    // One that is about to be started has not ended.
+    let own = place.inspect("gsk-isaac-1")["Config"]["Labels"].clone();
+    let mut create = vec!["create".to_string(), "--name".into(), "gsk-isaac-9".into()];
+    for (key, value) in own.as_object().unwrap() {
+        let value = if key == "gsk.name" { "9" } else { value.as_str().unwrap() };
+        create.extend(["--label".into(), format!("{key}={value}")]);
+    }
+    create.extend([ISAAC_SIX.into(), "true".into()]);
+    place.ask(&create.iter().map(String::as_str).collect::<Vec<_>>());
+    let (code, plan) = self::document(&place, &["isaac", "cleanup", "--remove"]);
+    assert_eq!((code, &plan["changes"]), (0, &json!([])));
+    assert_eq!(place.containers(), ["gsk-isaac-0", "gsk-isaac-1", "gsk-isaac-9"]);
+    place.ask(&["rm", "gsk-isaac-9"]);
 
     // What has ended is listed, and removed where asked to; nobody else's.
     place.ask(&["run", "--name", "bystander", "--entrypoint", "true", ISAAC_SIX]);
@@ -220,6 +262,34 @@ fn what_can_go_wrong_is_told() {
     let refused = Answer::of(other.output().unwrap());
     refused.refused(4, &["cannot be given to user 1234", "hint: sudo chown -R 1234:1234 "]);
     clean();
+}
+
+/// The web viewer's container is not gsk's to start, and a user's own folder is not gsk's to give away.
+#[test]
+fn what_is_others_is_left_to_them() {
+    let Some(place) = Place::enter("isaac::what_is_others_is_left_to_them", GPU) else { return };
+    let viewer = TcpListener::bind("127.0.0.1:8210").unwrap();
+    let own = place.dir.path().join("own");
+    fs::create_dir(&own).unwrap();
+    let targets = [
+        "/isaac-sim/.cache",
+        "/isaac-sim/.nv/ComputeCache",
+        "/isaac-sim/.nvidia-omniverse/logs",
+        "/isaac-sim/.nvidia-omniverse/config",
+        "/isaac-sim/.local/share/ov/data",
+        "/isaac-sim/.local/share/ov/pkg",
+        "/var/cache/hub",
+    ];
+    let mounts =
+        targets.iter().enumerate().map(|(at, target)| format!("{{source: '{{cache}}/{at}', target: {target}}}"));
+    let mounts = mounts.chain([format!("{{source: {}, target: /own}}", own.display())]).collect::<Vec<_>>();
+    let profile = place.profile(&format!("mounts: [{}]", mounts.join(", ")));
+    let started = isaac(&place, "start", "6.0.0", &["--profile", &profile, "--json"]);
+    assert_eq!(started.code, 0, "{started:?}");
+    assert_eq!(started.json()["streams"][0]["ports"][2]["number"], 8210, "it is shown");
+    drop(viewer);
+    assert_eq!(fs::metadata(&own).unwrap().uid(), rustix::process::geteuid().as_raw());
+    assert_eq!(fs::metadata(place.home().join("data/6.0.0/0/6")).unwrap().uid(), 1234);
 }
 
 #[test]

@@ -116,8 +116,11 @@ fn a_viewer_is_started_watched_and_stopped() {
     let log = place.gsk(&["nsight", "logs", "--tail", "1", "--json"]).json();
     schema::log(&log);
     assert_eq!(log["lines"].as_array().unwrap().len(), 1);
-    let open = place.gsk(&["nsight", "open"]);
-    assert!(open.code == 0 && open.err.contains("no display here"), "{open:?}");
+    for words in [&["nsight", "open"][..], &["nsight", "open", "--tool", "nsys"]] {
+        let open = place.gsk(words);
+        assert!(open.code == 0 && open.err.contains("no display here"), "{open:?}");
+    }
+    place.gsk(&["nsight", "open", "--tool", "ncu"]).refused(1, &["no viewer is ready"]);
 
     // Somebody else's container is left alone.
     place.ask(&["run", "-d", "--name", "bystander", "--entrypoint", "sleep", NSIGHT, "1000"]);
@@ -265,9 +268,17 @@ fn a_password_of_ones_own_is_used_and_left() {
     let file = place.home().join("password");
     fs::write(&file, "my-own-password-7\n").unwrap();
     let ports = Ports::new();
-    let started = ports.start(&place, &["--password-file", "password", "--username", "ada"]);
+    let started = ports.start(&place, &["--password-file", "password", "--username", "ada", "--json"]);
     assert_eq!(started.code, 0, "{started:?}");
+    assert_eq!(started.json()["streams"][0]["login"]["password"], Value::Null, "its owner knows it");
+    assert!(!started.out.contains("my-own") && !started.err.contains("my-own"), "{started:?}");
     assert_eq!(page(ports.http, "/", Some("ada:my-own-password-7")).0, 200);
+    // Status knows that it is there without reading the file.
+    fs::write(&file, "not the password that it has\n").unwrap();
+    assert_eq!(document(&place, &["nsight", "status"]).1["streams"][0]["state"], "ready");
+    fs::write(place.home().join("other"), "my-other-password-8\n").unwrap();
+    let kept = ports.start(&place, &["--password-file", "other", "--username", "ada"]);
+    assert!(kept.code == 0 && kept.err.contains("home/password, not for that in"), "{kept:?}");
     assert_eq!(place.gsk(&["nsight", "stop"]).code, 0);
     assert!(file.exists(), "it is not ours to remove");
 }
@@ -287,3 +298,47 @@ fn progress_is_drawn_on_a_terminal() {
     assert_eq!(shown.code, 0, "{shown:?}");
     assert!(shown.out.contains("container, 0 s") && shown.out.contains("ready after"), "{shown:?}");
 }
+
+/// Containers inherit their image's labels, and an image that is made of our container has ours.
+#[test]
+fn an_image_with_our_labels_makes_no_container_ours() {
+    let Some(place) = Place::enter("nsight::an_image_with_our_labels_makes_no_container_ours", Wants::default()) else {
+        return;
+    };
+    let ports = Ports::new();
+    assert_eq!(ports.start(&place, &[]).code, 0);
+    let probed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    probed.set_nonblocking(true).unwrap();
+    let probe = format!("LABEL gsk.probe=\"http {} /\"", probed.local_addr().unwrap().port());
+    place.ask(&["commit", "--change", &probe, CONTAINER, LABELLED]);
+    assert_eq!(place.gsk(&["nsight", "stop"]).code, 0);
+
+    // By our name with the image's labels, and by another's name with a start of its own.
+    let run = ["run", "-d", "--entrypoint", "sleep"];
+    place.ask(&[&run[..], &["--name", CONTAINER, LABELLED, "1000"]].concat());
+    place.ask(&[&run[..], &["--name", "bystander", "--label", "gsk.start=x", LABELLED, "1000"]].concat());
+    let labels = place.inspect(CONTAINER)["Config"]["Labels"].clone();
+    assert_eq!((&labels["gsk.managed"], &labels["gsk.name"]), (&"true".into(), &"nsys".into()));
+    let (code, status) = document(&place, &["nsight", "status"]);
+    assert_eq!((code, &status["streams"]), (0, &serde_json::json!([])));
+    assert!(probed.accept().is_err(), "nobody asks where a label says");
+    let stopped = place.gsk(&["nsight", "stop", "--all"]);
+    assert!(stopped.code == 0 && stopped.err.contains("nothing to stop"), "{stopped:?}");
+    ports.start(&place, &[]).refused(2, &["the container gsk-nsight-nsys is not gsk's"]);
+    assert_eq!(place.containers(), ["bystander", CONTAINER]);
+
+    // One that gsk starts of that image is ours.
+    place.ask(&["rm", "-f", CONTAINER]);
+    let again = place.profile("entrypoint: [sh, -c, 'rm -rf /started /www; exec sh /stand/nsight.sh']");
+    let words = ports.words(&["--profile", &again, "--json"]);
+    let words = words.iter().map(|word| if word == NSIGHT { LABELLED } else { word.as_str() });
+    let started = place.gsk(&words.collect::<Vec<_>>());
+    assert_eq!(started.code, 0, "{started:?}");
+    assert_eq!(started.json()["streams"][0]["container"], CONTAINER);
+    assert_eq!(place.gsk(&["nsight", "stop"]).code, 0);
+    assert_eq!(place.containers(), ["bystander"]);
+    place.ask(&["rm", "-f", "bystander"]);
+    place.ask(&["rmi", LABELLED]);
+}
+
+const LABELLED: &str = "gsk-stand-in/labelled:1";
