@@ -27,6 +27,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions};
 
 use crate::error::{Error, Result};
+use crate::signals::is_ignored;
 
 /// The guard's argv[0]; its first arguments are the numbers of the leash's descriptor and of the one that the program is
 /// given, or [`APART`].
@@ -335,13 +336,12 @@ static PENDING: AtomicI32 = AtomicI32::new(0);
 
 fn pass_signals() -> io::Result<()> {
     for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT] {
-        // SAFETY: the actions are plain data, `action` whole once its three fields are set; `pass` is async-signal-safe.
+        // What is to be ignored (nohup, a shell's background job) the program inherits as it is.
+        if is_ignored(signal) {
+            continue;
+        }
+        // SAFETY: the action is plain data, whole once its three fields are set; `pass` is async-signal-safe.
         let done = unsafe {
-            let mut before: libc::sigaction = std::mem::zeroed();
-            // What is to be ignored (nohup, a shell's background job) the program inherits as it is.
-            if libc::sigaction(signal, std::ptr::null(), &mut before) == 0 && before.sa_sigaction == libc::SIG_IGN {
-                continue;
-            }
             let mut action: libc::sigaction = std::mem::zeroed();
             action.sa_sigaction = pass as *const () as usize;
             action.sa_flags = libc::SA_SIGINFO | libc::SA_RESTART;

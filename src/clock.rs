@@ -1,6 +1,6 @@
 //! The one monotonic clock, and a pacer that reads no clock itself.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Microseconds on the system's monotonic clock (CLOCK_MONOTONIC): the same for all processes of this boot.
 pub fn now_us() -> u64 {
@@ -22,6 +22,18 @@ pub fn wall_ms() -> u64 {
 /// The time now as RFC 3339 in UTC, to the millisecond.
 pub fn rfc3339_now() -> String {
     humantime::format_rfc3339_millis(SystemTime::now()).to_string()
+}
+
+/// What RFC 3339 text says, with whatever offset from UTC; none where it is no such text.
+pub fn parse_rfc3339(text: &str) -> Option<SystemTime> {
+    let Some(at) = text.rfind(['+', '-']).filter(|&at| text[..at].contains('T')) else {
+        return humantime::parse_rfc3339_weak(text).ok();
+    };
+    let (hours, minutes) = text[at + 1..].split_once(':')?;
+    let seconds = hours.parse::<u64>().ok()? * 3600 + minutes.parse::<u64>().ok()? * 60;
+    let local = humantime::parse_rfc3339_weak(&text[..at]).ok()?;
+    let offset = Duration::from_secs(seconds);
+    if text.as_bytes()[at] == b'+' { local.checked_sub(offset) } else { local.checked_add(offset) }
 }
 
 /// Deadlines at a fixed rate that do not drift: each is counted from the first, not from the last.
@@ -49,6 +61,18 @@ impl Pacer {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_offset_from_utc_is_taken_off() {
+        let utc = parse_rfc3339("2026-11-21T08:00:00.5Z");
+        assert!(utc.is_some());
+        for same in ["2026-11-21T10:00:00.5+02:00", "2026-11-21T02:30:00.5-05:30", "2026-11-21T08:00:00.500000000Z"] {
+            assert_eq!(parse_rfc3339(same), utc, "{same}");
+        }
+        for wrong in ["", "2026-11-21", "2026-11-21T08:00:00+", "2026-11-21T08:00:00+2", "yesterday-T+01:00"] {
+            assert_eq!(parse_rfc3339(wrong), None, "{wrong}");
+        }
+    }
 
     #[test]
     fn deadlines_do_not_drift_and_skip_what_is_missed() {

@@ -5,25 +5,46 @@ use tokio::signal::unix::{self, SignalKind};
 
 use crate::error::{Error, Result};
 
-/// SIGINT and SIGTERM, for who has something to end first.
+/// SIGINT and SIGTERM, for who has something to end first. One that was to be ignored (nohup, a shell's background job) still
+/// is, by us and by what we start.
 pub struct Signals {
-    interrupt: unix::Signal,
-    terminate: unix::Signal,
+    interrupt: Option<unix::Signal>,
+    terminate: Option<unix::Signal>,
 }
 
 impl Signals {
     /// Catches them from now on.
     pub fn new() -> Result<Signals> {
-        let on = |kind| unix::signal(kind).map_err(|error| Error::io("cannot catch signals", error));
+        let on = |kind: SignalKind| {
+            let caught = (!is_ignored(kind.as_raw_value())).then(|| unix::signal(kind)).transpose();
+            caught.map_err(|error| Error::io("cannot catch signals", error))
+        };
         Ok(Signals { interrupt: on(SignalKind::interrupt())?, terminate: on(SignalKind::terminate())? })
     }
 
     /// The next one that comes.
     pub async fn next(&mut self) -> Signal {
         tokio::select! {
-            _ = self.interrupt.recv() => Signal::INT,
-            _ = self.terminate.recv() => Signal::TERM,
+            () = come(&mut self.interrupt) => Signal::INT,
+            () = come(&mut self.terminate) => Signal::TERM,
         }
+    }
+}
+
+/// Never, for one that is not caught.
+async fn come(signal: &mut Option<unix::Signal>) {
+    match signal {
+        Some(signal) => drop(signal.recv().await),
+        None => std::future::pending().await,
+    }
+}
+
+/// Whether a signal is ignored by whoever started us.
+pub fn is_ignored(signal: libc::c_int) -> bool {
+    // SAFETY: the action is plain data, which the call fills in; nothing is changed.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        libc::sigaction(signal, std::ptr::null(), &mut action) == 0 && action.sa_sigaction == libc::SIG_IGN
     }
 }
 

@@ -254,19 +254,38 @@ async fn begin(options: &Options, printer: &Printer) -> Result<ExitCode> {
     let runs = |plan: &Plan| running.contains(&plan.name);
     let mut changes = Vec::new();
     for (at, plan) in plans.iter().enumerate() {
-        if !runs(plan) {
-            let beside = |other: &&Plan| !runs(other) && other.gpu == plan.gpu;
-            isaac::admit(plan, plans[at..].iter().filter(beside).count() as u64)?;
+        let left = || plans[at..].iter().filter(|other| !runs(other));
+        let beside = left().filter(|other| other.gpu == plan.gpu).count();
+        let admitted = if runs(plan) { Ok(()) } else { isaac::admit(plan, left().count() as u64, beside as u64) };
+        let started = match admitted {
+            Ok(()) => start::start(&engine, plan, printer).await,
+            Err(error) => Err(error),
+        };
+        match started {
+            Ok(change) => changes.push(change),
+            Err(error) if changes.is_empty() => return Err(error),
+            // Those before it run, and are told of.
+            Err(error) => {
+                told(&engine, &plans[..at], changes, Some(&error), printer).await?;
+                return Err(error);
+            }
         }
-        changes.push(start::start(&engine, plan, printer).await?);
     }
-    told(&engine, &plans, changes, printer).await
+    told(&engine, &plans, changes, None, printer).await
 }
 
 /// Says where to look.
-async fn told(engine: &Engine, plans: &[Plan], changes: Vec<Change>, printer: &Printer) -> Result<ExitCode> {
+async fn told(
+    engine: &Engine,
+    plans: &[Plan],
+    changes: Vec<Change>,
+    failed: Option<&Error>,
+    printer: &Printer,
+) -> Result<ExitCode> {
     let names = plans.iter().map(|plan| plan.name.clone()).collect();
-    let report = managed::report(engine, STREAM, &Which::Named(names)).await?;
+    let mut report = managed::report(engine, STREAM, &Which::Named(names)).await?;
+    report.errors.extend(failed.cloned());
+    let code = report.code();
     for change in changes.iter().filter(|change| change.action != Action::Created) {
         printer.note(&format!("{}: {}", change.container, change.why));
     }
@@ -275,7 +294,7 @@ async fn told(engine: &Engine, plans: &[Plan], changes: Vec<Change>, printer: &P
         plan.advice()?.iter().for_each(|words| printer.note(&format!("{} {words}", plan.container())));
     }
     printer.warn("its ports are open on every address of this machine, without password or encryption: keep others out by a firewall");
-    Ok(Code::Good.into())
+    Ok(code.into())
 }
 
 async fn restart(args: &StartArgs, resolved: Resolved<IsaacKeys>, printer: &Printer) -> Result<ExitCode> {
@@ -302,7 +321,7 @@ async fn restart(args: &StartArgs, resolved: Resolved<IsaacKeys>, printer: &Prin
     for plan in &plans {
         changes.push(start::restart(&engine, plan, printer).await?);
     }
-    told(&engine, &plans, changes, printer).await
+    told(&engine, &plans, changes, None, printer).await
 }
 
 fn stop(args: &StopArgs, printer: &Printer) -> Result<ExitCode> {

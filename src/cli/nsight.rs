@@ -273,8 +273,7 @@ pub fn run(args: &NsightArgs, resolved: Resolved<NsightKeys>, printer: &Printer)
     match &args.command {
         Command::Start(args) => {
             let options = options(resolved, &args.name, args.open.clone());
-            block_on(begin(&options, printer))?;
-            Ok(Code::Good.into())
+            Ok(block_on(begin(&options, printer))?.code().into())
         }
         Command::Open(args) => {
             let tool = (*resolved.origin("tool") != Origin::Default).then(|| resolved.values.tool.unwrap_or_default());

@@ -149,14 +149,15 @@ fn version(tag: &str) -> Option<(bool, u32, u32)> {
     Some((major < 2000, major, minor))
 }
 
-/// That the machine bears `starting` instances more: its memory, and that of its GPUs. What is not known hinders nothing.
-pub fn admit(plan: &Plan, starting: u64) -> Result<()> {
+/// That the machine bears `starting` instances more: its memory all of them, its GPUs those `beside` each other on the same. What
+/// is not known hinders nothing.
+pub fn admit(plan: &Plan, starting: u64, beside: u64) -> Result<()> {
     let profile = &plan.profile;
     if let (Some(need), Some((free, _))) = (profile.memory, proc::memory()) {
         admits("memory", starting, need, &[free], "--memory-each")?;
     }
     let Some(need) = profile.gpu_memory else { return Ok(()) };
-    bears(&plan.gpu, starting, need, &gpu::inventory(PATIENCE))
+    bears(&plan.gpu, beside, need, &gpu::inventory(PATIENCE))
 }
 
 /// Whether the GPUs of an inventory bear as many: each with its memory, and with an encoder, without which nothing streams.

@@ -17,6 +17,7 @@ use super::plan::Planned;
 use super::ready::Probe;
 use super::show::{Change, Login, Report, Seen, State};
 use super::{fault, image, isaac, login, nsight, profile};
+use crate::clock::parse_rfc3339;
 use crate::error::{Error, Result};
 
 /// The label that makes a container ours; the others begin with `gsk.` too.
@@ -128,7 +129,7 @@ async fn found(engine: &Engine, container: &str) -> Result<Found> {
         image: config.image.unwrap_or_default(),
         image_id: seen.image.unwrap_or_default(),
         bind: bind(&seen.host_config.unwrap_or_default()),
-        created: seen.created.as_deref().and_then(|at| humantime::parse_rfc3339_weak(at).ok()),
+        created: seen.created.as_deref().and_then(parse_rfc3339),
     };
     let named = |key: &str| ours.label(key).unwrap_or_default();
     if named("managed") != "true" || ours.container != format!("gsk-{}-{}", named("stream"), named("name")) {
@@ -358,7 +359,8 @@ async fn look(engine: &Engine, stream: Stream, ours: &Ours) -> Seen {
         title: ours.label("title").unwrap_or_default().into(),
         state,
         reason,
-        since: at.clone().filter(|at| !at.starts_with("0001-")),
+        // What was never comes as the year 1, before what can be read.
+        since: at.as_deref().and_then(parse_rfc3339).map(|at| humantime::format_rfc3339_seconds(at).to_string()),
         image: ours.image.clone(),
         digest: image::digest(engine, &ours.image_id).await,
         tunnel: (engine.local() && ours.bind.is_loopback() && page.is_some()).then(|| tunnel(&tunnelled)),
@@ -385,10 +387,10 @@ async fn ended_because(engine: &Engine, stream: Stream, ours: &Ours) -> String {
     }
 }
 
-/// How long it has run.
+/// How long it has run: past every limit where nobody knows since when.
 fn age(state: &ContainerState) -> Duration {
-    let started = state.started_at.as_deref().and_then(|at| humantime::parse_rfc3339_weak(at).ok());
-    started.and_then(|at| SystemTime::now().duration_since(at).ok()).unwrap_or_default()
+    let Some(started) = state.started_at.as_deref().and_then(parse_rfc3339) else { return Duration::MAX };
+    SystemTime::now().duration_since(started).unwrap_or_default()
 }
 
 fn bracketed(host: &str) -> String {

@@ -178,7 +178,7 @@ fn streams(report: &Report) -> Table {
         table.row([
             seen.name.clone(),
             seen.state.word().into(),
-            seen.since.as_deref().map_or("-".into(), whole_seconds),
+            seen.since.clone().unwrap_or_else(|| "-".into()),
             image_words(seen),
             seen.gpu.clone(),
             port_words(seen),
@@ -188,11 +188,6 @@ fn streams(report: &Report) -> Table {
         ]);
     }
     table
-}
-
-/// RFC 3339 without a fraction.
-fn whole_seconds(at: &str) -> String {
-    at.split_once('.').map_or_else(|| at.into(), |(whole, _)| format!("{whole}Z"))
 }
 
 fn image_words(seen: &Seen) -> String {

@@ -298,3 +298,16 @@ fn without_a_gpu_it_is_not_started() {
     isaac(&place, "start", "6.0.0", &[]).refused(3, &["no GPU can be passed", "nvidia-ctk"]);
     assert_eq!(place.containers(), [""; 0]);
 }
+
+#[test]
+fn those_that_run_are_told_of_where_another_cannot_start() {
+    let Some(place) = Place::enter("isaac::those_that_run_are_told_of_where_another_cannot_start", GPU) else { return };
+    let _taken = TcpListener::bind(("0.0.0.0", 49200)).unwrap();
+    let answer = isaac(&place, "start", "6.0.0", &["--instances", "2", "--json"]);
+    assert_eq!(answer.code, 6, "{answer:?}");
+    let document = answer.json();
+    schema::streams(&document);
+    let streams: Vec<&Value> = document["streams"].as_array().unwrap().iter().map(|seen| &seen["state"]).collect();
+    assert_eq!(streams, ["ready"], "{document}");
+    assert!(document["errors"][0]["what"].as_str().unwrap().contains("49200"), "{document}");
+}

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::form::Form::{self, *};
-use super::form::fits;
+use super::form::{ERRORS, fits};
 
 const ENGINE: Form = Object(&[("address", Text), ("from", Text), ("version", Maybe(&Text))]);
 
@@ -51,7 +51,7 @@ const STREAMS: Form = Object(&[
             ("done", Bool),
         ])),
     ),
-    ("errors", List(&Text)),
+    ("errors", ERRORS),
 ]);
 
 const LOG: Form = Object(&[
@@ -60,7 +60,7 @@ const LOG: Form = Object(&[
     ("host", Text),
     ("stream", Word(&["nsight", "isaac"])),
     ("lines", List(&Object(&[("from", Word(&["stdout", "stderr"])), ("text", Text)]))),
-    ("errors", List(&Text)),
+    ("errors", ERRORS),
 ]);
 
 /// That a document has the form of `gsk.streams`, version 1.

@@ -21,6 +21,10 @@ pub enum Form {
 
 use Form::*;
 
+/// What each document's `errors` are.
+pub const ERRORS: Form =
+    List(&Object(&[("kind", Text), ("what", Text), ("cause", Maybe(&Text)), ("hint", Maybe(&Text))]));
+
 /// That a value has this form; `place`: where it is, for the message.
 pub fn fits(value: &Value, form: &Form, place: &str) {
     match (form, value) {

@@ -165,3 +165,20 @@ fn nobody_watching_costs_next_to_nothing() {
     assert_eq!(captured(), settled);
     assert!(gsk.status()["frames_fps"].is_null());
 }
+
+#[test]
+fn a_signal_that_was_to_be_ignored_is_ignored() {
+    use std::os::unix::process::CommandExt;
+    let mut gsk = Gsk::with(&[], |command| {
+        // SAFETY: signal() is async-signal-safe, and nothing else is done between fork and exec.
+        unsafe {
+            command.pre_exec(|| {
+                libc::signal(libc::SIGINT, libc::SIG_IGN);
+                Ok(())
+            })
+        };
+    });
+    gsk.signal(Signal::INT);
+    gsk.signal(Signal::TERM);
+    assert_eq!(gsk.end(SOON).0, 128 + Signal::TERM.as_raw(), "{}", gsk.err());
+}

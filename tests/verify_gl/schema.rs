@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::form::Form::{self, *};
-use super::form::fits;
+use super::form::{ERRORS, fits};
 
 const IDS: &[&str] = &[
     "driver",
@@ -54,7 +54,7 @@ const DOCUMENT: Form = Object(&[
     ),
     ("exports", Maybe(&Some(&["MUJOCO_EGL_DEVICE_ID", "EGL_VISIBLE_DEVICES", "CUDA_VISIBLE_DEVICES"]))),
     ("nvidia", Bool),
-    ("errors", List(&Text)),
+    ("errors", ERRORS),
 ]);
 
 /// That a document has the form of `gsk.verify-gl`, version 1, and that its parts agree.
