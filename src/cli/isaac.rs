@@ -41,6 +41,9 @@ enum Command {
     /// Stop and remove instances; their caches stay
     Stop(StopArgs),
     /// Stop instances and start them again, the others left alone
+    ///
+    /// They get the settings that are given now, by flags, environment and gsk.yaml: those of their start are not kept. Where these
+    /// are others, that is said.
     #[command(mut_arg("instances", |flag| flag.hide(true)))]
     Restart(Box<StartArgs>),
     /// What runs, since when, and how it does

@@ -50,8 +50,12 @@ pub async fn restart(engine: &Engine, plan: &Plan, printer: &Printer) -> Result<
     let name = plan.container();
     let old = managed::find(engine, &name).await?;
     let gpu = gpu::passed(&plan.gpu, plan.profile.gpu, &engine.info, engine.local())?;
+    let why = match &old {
+        Some(old) if !same(engine, plan, &gpu, old).await? => "it was restarted, with other settings than it had",
+        _ => "it was restarted",
+    };
     replace(engine, plan, &gpu, old.as_ref(), printer).await?;
-    Ok(Change::new(&name, Action::Recreated, "it was restarted"))
+    Ok(Change::new(&name, Action::Recreated, why))
 }
 
 /// Creates the container, and before that removes the old one: only once nothing that can be known hinders the new one.
@@ -89,15 +93,20 @@ async fn create(engine: &Engine, plan: &Plan, start: &str, body: ContainerCreate
     let name = plan.container();
     // The user's own file is not ours to remove.
     let kept = plan.made_login();
-    let keeper = Keeper::watch(engine, &name, start, kept.map(|login| login.file.as_path()))?;
+    let mut keeper = Keeper::watch(engine, &name, start, kept.map(|login| login.file.as_path()))?;
     let options = CreateContainerOptionsBuilder::new().name(&name).build();
     let id = match engine.docker.create_container(Some(options), body).await {
         Ok(created) => created.id,
         Err(error) => {
-            keeper.release();
+            // Only an answer means that none comes any more.
+            match error {
+                bollard::errors::Error::DockerResponseServerError { .. } => keeper.release(),
+                _ => keeper.remove(),
+            }
             return Err(fault::of(format!("{name} cannot be created"), error));
         }
     };
+    keeper.created();
     let started = async {
         // Not before: a start of the same name elsewhere would have won by then.
         kept.map(|login| login::keep(&login.file, &login.password)).transpose()?;

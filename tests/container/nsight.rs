@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -172,6 +173,24 @@ fn a_start_that_is_killed_leaves_nothing() {
         until("its removal", || place.containers().is_empty().then_some(()));
         until("its password's", || (!password.exists()).then_some(()));
     }
+}
+
+#[test]
+fn a_start_whose_container_is_taken_away_ends_and_leaves_nothing() {
+    let name = "nsight::a_start_whose_container_is_taken_away_ends_and_leaves_nothing";
+    let Some(place) = Place::enter(name, Wants::default()) else { return };
+    let never = place.profile("environment: {STAND: never}");
+    let ports = Ports::new();
+    let words = ports.words(&["--profile", &never]);
+    let mut gsk = spawn(place.command(&words.iter().map(String::as_str).collect::<Vec<_>>()));
+    until("the container", || (place.docker(&["ps", "-q"]).stdout.len() > 1).then_some(()));
+    let began = Instant::now();
+    assert!(place.docker(&["rm", "-f", CONTAINER]).status.success());
+    assert!(!gsk.wait().unwrap().success());
+    // Much less than the keeper would look for a container that was never created.
+    assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
+    assert!(!place.home().join(".local/state/gsk/gsk-nsight-nsys.password").exists());
+    assert!(place.containers().is_empty());
 }
 
 #[test]
