@@ -13,8 +13,8 @@ use crate::{exit, proc, signals};
 /// What a signal does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target {
-    /// It ends us.
-    Us,
+    /// Nobody: the program is over, and what is left to do is short. The first is noted, one more ends us.
+    Nobody,
     /// It asks the built-in run to end; a second one ends us.
     Run,
     /// It goes to a program, by its process, and what that started; a second one ends them all.
@@ -72,7 +72,7 @@ impl Interrupts {
         self.state().forced
     }
 
-    /// From now on signals go to `target`, until what this gives is dropped; from then on they end us.
+    /// From now on signals go to `target`, until what this gives is dropped; from then on to [`Target::Nobody`].
     pub fn pass_to(&self, target: Target) -> Passing<'_> {
         let mut state = self.state();
         // One that came before there was a program is its.
@@ -91,8 +91,8 @@ impl State {
         let again = self.sent.is_some();
         self.sent.get_or_insert(signal);
         match self.target {
-            Target::Us => exit::by_signal(signal),
-            Target::Run if again => exit::by_signal(signal),
+            Target::Run | Target::Nobody if again => exit::by_signal(signal),
+            Target::Nobody => {}
             Target::Run => stop.store(true, SeqCst),
             Target::Reader(pid) => send(pid, Signal::KILL),
             Target::Program(pid) => {
@@ -136,7 +136,7 @@ pub struct Passing<'a>(&'a Interrupts);
 impl Drop for Passing<'_> {
     fn drop(&mut self) {
         let mut state = self.0.state();
-        (state.target, state.sent, state.arrived) = (Target::Us, None, false);
+        (state.target, state.sent, state.arrived) = (Target::Nobody, None, false);
     }
 }
 

@@ -322,6 +322,8 @@ pub enum State {
     Ended,
     /// Its gsk was killed.
     Broken,
+    /// It has not ended as far as is known here: it was begun on another machine.
+    Elsewhere,
 }
 
 /// A run in a list.
@@ -355,6 +357,7 @@ pub struct Runs {
 #[derive(Deserialize)]
 struct Manifest {
     schema: Schema,
+    host: String,
     started: String,
     process: Process,
     ended: Option<String>,
@@ -417,6 +420,7 @@ fn listed(path: &Path, name: String) -> Result<Listed> {
     }
     let state = match manifest.ended.is_some() {
         true => State::Ended,
+        false if manifest.host != output::host() => State::Elsewhere,
         false if manifest.process.runs() => State::Running,
         false => State::Broken,
     };
@@ -451,6 +455,7 @@ impl Show for Runs {
             let end = match (run.state, run.signal, run.exit_code) {
                 (State::Running, ..) => "running".into(),
                 (State::Broken, ..) => "broken off".into(),
+                (State::Elsewhere, ..) => "not known here".into(),
                 (State::Ended, Some(signal), _) => format!("signal {signal}"),
                 (State::Ended, None, code) => code.map_or_else(none, |code| code.to_string()),
             };

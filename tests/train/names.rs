@@ -205,4 +205,8 @@ fn runs_are_listed_newest_first() {
     let (answer, document) = place.json(&["--list"]);
     assert_eq!((answer.code, &document["runs"][3]["state"]), (Some(1), &"broken".into()), "{document:#}");
     assert!(document["errors"][0]["what"].as_str().unwrap().contains("odd.run.json"), "{document:#}");
+    // Of another machine in the same folder: whether it still runs is not known here.
+    broken["host"] = "elsewhere".into();
+    fs::write(&path, broken.to_string()).unwrap();
+    assert_eq!(place.json(&["--list"]).1["runs"][3]["state"], "elsewhere");
 }
