@@ -37,7 +37,7 @@ pub struct Published {
 }
 
 /// What answers `${NAME}`.
-type Variables<'a> = &'a dyn Fn(&str) -> Option<String>;
+pub(crate) type Variables<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 /// Reads the service from a file.
 pub fn read(path: &Path) -> Result<Service> {
@@ -46,7 +46,8 @@ pub fn read(path: &Path) -> Result<Service> {
     parse(path, &text, &folder.unwrap_or_default(), &|name| std::env::var(name).ok())
 }
 
-fn parse(path: &Path, text: &str, folder: &Path, variables: Variables) -> Result<Service> {
+/// Reads the service from a file's text; `folder`: what its relative paths are relative to.
+pub(crate) fn parse(path: &Path, text: &str, folder: &Path, variables: Variables) -> Result<Service> {
     let fault = |what: String| Error::usage(format!("{}: {what}", path.display()));
     let mut file: Value = serde_yaml::from_str(text).map_err(|e| fault("this is not YAML".into()).cause(e))?;
     file.apply_merge().map_err(|e| fault("this is not YAML".into()).cause(e))?;

@@ -176,7 +176,7 @@ fn a_socket_that_takes_longer_is_in_the_network_and_in_what_is_received() {
         Medians::of(&mut command)
     };
     let those = ["network openh264 network", "network openh264 received"];
-    run(Some(&shim)).are_more_than(&run(None), "writev", &those);
+    run(Some(&shim)).are_more_than(&run(None), "send", &those);
 }
 
 /// The page's painting, by each way that its scripts paint.

@@ -2,6 +2,7 @@
 //! processes of this machine left.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use bytes::Bytes;
 
@@ -10,11 +11,13 @@ use crate::cli::serve::ServeArgs;
 use crate::client::Status;
 use crate::client::view::unit::{Cut, Mp4, Multipart, Unit, jpeg_size};
 use crate::config::{Known, Layers, resolve};
+use crate::container::compose;
 use crate::pipeline::decode::{Config, reference};
 use crate::pipeline::encode::Codec;
 use crate::pipeline::frame::{Pool, Size};
 use crate::pipeline::sets::{Sets, is_key, to_sample};
 use crate::pipeline::source::y4m;
+use crate::profile::summary::Reports;
 use crate::wire::lease::Record;
 use crate::wire::message::{Client, HEADER, Header, Told};
 
@@ -54,6 +57,27 @@ fn texts() {
             let again = serde_json::to_string(&said).unwrap();
             assert!(serde_json::from_str::<Client>(&again).is_ok(), "{said:?}");
         }
+    });
+}
+
+/// What `nsys stats` prints, taken as each of the reports that are read.
+#[test]
+fn nsys() {
+    try_all("nsys", |bytes| {
+        let mut reports = Reports::default();
+        let _ = (reports.sum(bytes), reports.trace(bytes), reports.projected(bytes));
+        let rows = reports.rows();
+        assert!(rows.iter().all(|row| row.range.len() <= bytes.len()), "{rows:?}");
+    });
+}
+
+/// A Compose file that names the streamer.
+#[test]
+fn compose() {
+    try_all("compose", |bytes| {
+        let Ok(text) = std::str::from_utf8(bytes) else { return };
+        let variables = |name: &str| (name == "HOME").then(|| "/home/you".into());
+        let _ = compose::parse(Path::new("compose.yml"), text, Path::new("/srv/lab"), &variables);
     });
 }
 
