@@ -134,19 +134,22 @@ impl Shared {
         self.changes.send_modify(|n| *n += 1);
     }
 
-    /// Sets the source's health, if it is new.
+    /// Sets the source's health, if it is new. Called by the source's thread alone.
     fn health(&self, health: Health) {
-        if self.set_health(&health) {
-            match &health {
-                Health::Failed(reason) => self.log_failure(reason),
-                Health::Starting(reason) => tracing::debug!("{reason}"),
-                Health::Running => tracing::debug!("the source gives frames"),
-                Health::Ended(end) if *end == End::stopped() => tracing::debug!("{}", end.reason),
-                Health::Ended(end) if end.code == 0 => tracing::info!("{}", end.reason),
-                // Whoever runs the pipeline is given this end to report.
-                Health::Ended(end) => tracing::debug!("{}", end.reason),
-            }
+        if *self.health.borrow() == health {
+            return;
         }
+        // Told first: who waits for the end may end the process with it.
+        match &health {
+            Health::Failed(reason) => self.log_failure(reason),
+            Health::Starting(reason) => tracing::debug!("{reason}"),
+            Health::Running => tracing::debug!("the source gives frames"),
+            Health::Ended(end) if *end == End::stopped() => tracing::debug!("{}", end.reason),
+            Health::Ended(end) if end.code == 0 => tracing::info!("{}", end.reason),
+            // Whoever runs the pipeline is given this end to report.
+            Health::Ended(end) => tracing::debug!("{}", end.reason),
+        }
+        self.set_health(&health);
     }
 
     fn log_failure(&self, reason: &str) {
